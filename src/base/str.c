@@ -47,48 +47,56 @@ struct sk_str sk_str_trim(struct sk_str s)
     return s;
 }
 
+/* Lengths and lowest values by first byte; overlong forms, surrogates and values beyond U+10FFFF
+ * are no characters (RFC 3629). */
+size_t sk_utf8_len(struct sk_str s)
+{
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    size_t len;
+    uint32_t point;
+
+    if (s.len == 0) {
+        return 0;
+    }
+    if (p[0] < 0x80) {
+        return 1;
+    }
+    len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || s.len < len) {
+        return 0;
+    }
+    point = p[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xc0u) != 0x80u) {
+            return 0;
+        }
+        point = point << 6 | (p[i] & 0x3fu);
+    }
+    if (point < lowest[len] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) {
+        return 0;
+    }
+    return len;
+}
+
+size_t sk_utf8_prefix(struct sk_str s)
+{
+    size_t i = 0;
+
+    while (i < s.len) {
+        size_t len =
+            (unsigned char)s.ptr[i] < 0x80 ? 1 : sk_utf8_len((struct sk_str){s.ptr + i, s.len - i});
+        if (len == 0) {
+            break;
+        }
+        i += len;
+    }
+    return i;
+}
+
 bool sk_str_utf8_valid(struct sk_str s)
 {
-    const unsigned char *p = (const unsigned char *)s.ptr;
-
-    for (size_t i = 0; i < s.len;) {
-        unsigned char c = p[i];
-        size_t extra;
-        uint32_t point;
-
-        if (c < 0x80) {
-            i++;
-            continue;
-        }
-        if (c >= 0xc2 && c <= 0xdf) {
-            extra = 1;
-            point = c & 0x1fu;
-        } else if (c >= 0xe0 && c <= 0xef) {
-            extra = 2;
-            point = c & 0x0fu;
-        } else if (c >= 0xf0 && c <= 0xf4) {
-            extra = 3;
-            point = c & 0x07u;
-        } else {
-            return false;
-        }
-        if (s.len - i <= extra) {
-            return false;
-        }
-        for (size_t k = 1; k <= extra; k++) {
-            if ((p[i + k] & 0xc0u) != 0x80u) {
-                return false;
-            }
-            point = point << 6 | (p[i + k] & 0x3fu);
-        }
-        if ((extra == 2 && point < 0x800) ||
-            (extra == 3 && (point < 0x10000 || point > 0x10ffff)) ||
-            (point >= 0xd800 && point <= 0xdfff)) {
-            return false;
-        }
-        i += extra + 1;
-    }
-    return true;
+    return sk_utf8_prefix(s) == s.len;
 }
 
 bool sk_str_is_label(struct sk_str s)

@@ -45,6 +45,10 @@ bool sk_str_ends(struct sk_str s, struct sk_str suffix);
 bool sk_str_cut(struct sk_str s, char sep, struct sk_str *ret_head, struct sk_str *ret_tail);
 struct sk_str sk_str_trim(struct sk_str s); /* spaces and tabs at both ends */
 bool sk_str_utf8_valid(struct sk_str s);
+/* The length of the UTF-8 character at the front of s, 0 if there is none. */
+size_t sk_utf8_len(struct sk_str s);
+/* How many bytes at the front of s are whole UTF-8 characters. */
+size_t sk_utf8_prefix(struct sk_str s);
 /* A DNS label: [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?, the form of every name that skerry makes. */
 bool sk_str_is_label(struct sk_str s);
 /* Levenshtein distance with a cap, for "did you mean": cap + 1 if it is larger. */
