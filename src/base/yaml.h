@@ -23,8 +23,8 @@ int sk_yaml_read(struct sk_arena *arena, const char *name, struct sk_str bytes,
                  const struct sk_limits *limits, const struct sk_node **ret_root,
                  struct sk_err *err);
 
-/* JSON when the first byte that is not space is '{' and the name ends in ".json" or it parses as
- * JSON; else YAML. */
+/* JSON when the name ends in ".json", or when the first byte that is not space is '{' or '[' and
+ * the whole parses as JSON; else YAML. */
 int sk_tree_read(struct sk_arena *arena, const char *name, struct sk_str bytes,
                  const struct sk_limits *limits, const struct sk_node **ret_root,
                  struct sk_err *err);
