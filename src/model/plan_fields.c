@@ -92,15 +92,15 @@ static const struct field kept_fields[] = {
 static const uint8_t kept_sorted[] = {2, 0, 1};
 LAYOUT(kept);
 
-static const struct field short_fields[] = {
+static const struct field shortfall_fields[] = {
     VALUE(struct plan_short, "project", FIELD_STR, project),
     VALUE(struct plan_short, "service", FIELD_STR, service),
     VALUE(struct plan_short, "replicas", FIELD_INT, replicas),
     VALUE(struct plan_short, "resource", FIELD_STR, resource),
     VALUE(struct plan_short, "asked", FIELD_BOOL, asked),
 };
-static const uint8_t short_sorted[] = {4, 0, 2, 3, 1};
-LAYOUT(short);
+static const uint8_t shortfall_sorted[] = {4, 0, 2, 3, 1};
+LAYOUT(shortfall);
 
 static const struct field loss_fields[] = {
     LIST(struct plan_loss, "lost", FIELD_STRS, lost, nlost),
@@ -108,7 +108,7 @@ static const struct field loss_fields[] = {
     VALUE(struct plan_loss, "control", FIELD_CONTROL, control_kept),
     ROWS(struct plan_loss, "kept", kept, nkept, struct plan_kept, kept),
     ROWS(struct plan_loss, "replaced", replaced, nreplaced, struct plan_placement, placement),
-    ROWS(struct plan_loss, "short", shorts, nshorts, struct plan_short, short),
+    ROWS(struct plan_loss, "short", shorts, nshorts, struct plan_short, shortfall),
     ROWS(struct plan_loss, "latency", latency, nlatency, struct plan_latency, loss_latency),
     VALUE(struct plan_loss, "added_cost_hour", FIELD_MAYBE, added_cost_hour),
 };

@@ -112,6 +112,16 @@ int rd_wrap(struct rd *rd, const struct spot *at)
     return sk_err_wrap(&rd->err, "%s:%u:%u: '%s'", rd->file, at->node->line, at->node->col, path);
 }
 
+static const char *const kind_names[] = {
+    [SK_NULL] = "empty",      [SK_BOOL] = "a boolean", [SK_NUMBER] = "a number",
+    [SK_STRING] = "a string", [SK_SEQ] = "a list",     [SK_MAP] = "a map",
+};
+
+static const char *kind_text(const struct spot *at)
+{
+    return kind_names[at->node->kind];
+}
+
 /* Scalars ------------------------------------------------------------------------------------- */
 
 /* The text of a scalar after interpolation; not copied when nothing was replaced. */
@@ -121,8 +131,7 @@ static int peek(struct rd *rd, const struct spot *at, struct sk_str *ret)
         return rd_bad(rd, at, "is empty, expected a value");
     }
     if (!sk_node_is_scalar(at->node)) {
-        return rd_bad(rd, at, "must be one value, not a %s",
-                      sk_kind_name((enum sk_kind)at->node->kind));
+        return rd_bad(rd, at, "must be one value, not %s", kind_text(at));
     }
     return interpolate(rd, at, at->node->u.text, ret);
 }
@@ -148,8 +157,7 @@ int rd_string(struct rd *rd, const struct spot *at, struct sk_str *ret)
     struct sk_str text;
 
     if (at->node->kind != SK_STRING) {
-        int code = rd_bad(rd, at, "must be a string, not a %s",
-                          sk_kind_name((enum sk_kind)at->node->kind));
+        int code = rd_bad(rd, at, "must be a string, not %s", kind_text(at));
         if (sk_node_is_scalar(at->node) && at->node->kind != SK_NULL) {
             (void)sk_err_fix(&rd->err, "write it in quotes: \"%.*s\"", SK_PRI(at->node->u.text));
         }
@@ -324,8 +332,7 @@ int rd_port(struct rd *rd, const struct spot *at, uint16_t *ret)
 int rd_want(struct rd *rd, const struct spot *at, enum sk_kind kind)
 {
     if (at->node->kind != kind) {
-        return rd_bad(rd, at, "must be a %s, not a %s", sk_kind_name(kind),
-                      sk_kind_name((enum sk_kind)at->node->kind));
+        return rd_bad(rd, at, "must be %s, not %s", kind_names[kind], kind_text(at));
     }
     return 0;
 }
@@ -366,8 +373,7 @@ int rd_strings(struct rd *rd, const struct spot *at, uint32_t max, const struct 
         return 0;
     }
     if (node->kind != SK_SEQ) {
-        return rd_bad(rd, at, "must be a string or a list of strings, not a %s",
-                      sk_kind_name((enum sk_kind)node->kind));
+        return rd_bad(rd, at, "must be a string or a list of strings, not %s", kind_text(at));
     }
     if (node->count > max) {
         return rd_bad(rd, at, "has %u entries, at most %u are allowed", node->count, max);
@@ -441,8 +447,7 @@ int rd_kvs(struct rd *rd, const struct spot *at, uint32_t max, const struct sk_k
     struct sk_str dup;
 
     if (node->kind != SK_MAP && node->kind != SK_SEQ) {
-        return rd_bad(rd, at, "must be a map or a list of KEY=VALUE, not a %s",
-                      sk_kind_name((enum sk_kind)node->kind));
+        return rd_bad(rd, at, "must be a map or a list of KEY=VALUE, not %s", kind_text(at));
     }
     if (node->count > max) {
         return rd_bad(rd, at, "has %u entries, at most %u are allowed", node->count, max);
