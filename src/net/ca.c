@@ -47,13 +47,18 @@ int net_ca_fingerprint(struct sk_str ca_pem, uint8_t ret[SK_SHA256_BYTES], struc
     return cert ? net_x509_fingerprint(cert, ret, err) : SK_ERR_INPUT;
 }
 
-/* 127 random bits: unique without a counter that a restored backup would set back. */
-static int set_serial(X509 *cert)
+/* 127 random bits: unique without a counter that a restored backup would set back. `given` is the
+ * owner's own choice of them, 32 hex digits. */
+static int set_serial(X509 *cert, const char *given)
 {
     net_auto(BN_free) BIGNUM *number = NULL;
     uint8_t bytes[16];
 
-    sys_random(bytes, sizeof(bytes));
+    if (!given) {
+        sys_random(bytes, sizeof(bytes));
+    } else if (!sk_unhex(sk_str(given), bytes, sizeof(bytes))) {
+        return 0;
+    }
     bytes[0] = (uint8_t)((bytes[0] & 0x7f) | 0x40); /* positive, and always 16 bytes long */
     number = BN_bin2bn(bytes, sizeof(bytes), NULL);
     return number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) ? 1 : 0;
@@ -91,7 +96,7 @@ static X509 *make_ca_cert(EVP_PKEY *key, const char *cluster, int64_t wall_ms)
 {
     X509 *cert = X509_new();
 
-    if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
+    if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert, NULL) &&
         set_name(X509_get_subject_name(cert), cluster, "skerry CA") &&
         X509_set_issuer_name(cert, X509_get_subject_name(cert)) &&
         set_times(cert, wall_ms - 24LL * 3600 * 1000, wall_ms + NET_CA_LIFE_MS) &&
@@ -276,7 +281,7 @@ static X509 *make_cert(const struct net_ca *ca, EVP_PKEY *key, const struct net_
     bool api = issue->kind == NET_CERT_API;
     int64_t life_ms = issue->life_ms ? issue->life_ms : NET_CERT_LIFE_MS;
 
-    if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
+    if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert, issue->serial) &&
         set_name(X509_get_subject_name(cert), ca->cluster, issue->node) &&
         X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) &&
         set_times(cert, issue->wall_ms - NET_CERT_BACKDATE_MS, issue->wall_ms + life_ms) &&
@@ -312,11 +317,24 @@ static EVP_PKEY *key_of_request(struct sk_str csr_pem, struct sk_err *err)
     return EVP_PKEY_up_ref(key) == 1 ? key : NULL;
 }
 
+/* What set_serial() would not change: the number in the certificate is the one that was asked for.
+ */
+static bool serial_is_valid(const char *serial)
+{
+    uint8_t bytes[16];
+    return sk_unhex(sk_str(serial), bytes, sizeof(bytes)) && (bytes[0] & 0xc0) == 0x40;
+}
+
 static int check_issue(const struct net_issue *issue, struct sk_err *err)
 {
     if (!issue->node || !sk_str_is_label(sk_str(issue->node))) {
         return sk_err_set(err, SK_ERR_INPUT, "node name '%.80s' is not of the form [a-z0-9-]{1,63}",
                           issue->node ? issue->node : "");
+    }
+    if (issue->serial && !serial_is_valid(issue->serial)) {
+        return sk_err_set(err, SK_ERR_INPUT,
+                          "serial '%.80s' is not 32 hex digits of which the first is 4 to 7",
+                          issue->serial);
     }
     if (issue->kind == NET_CERT_API && issue->nnames == 0) {
         return sk_err_set(err, SK_ERR_INPUT, "a certificate for the API needs a name or address");

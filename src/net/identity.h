@@ -75,6 +75,7 @@ struct net_issue {
     const char *const *names; /* addresses and host names that the certificate is also good for */
     size_t nnames;            /* at most NET_CERT_NAMES_MAX */
     int64_t life_ms;          /* 0 = NET_CERT_LIFE_MS, which is also the most */
+    const char *serial;       /* 32 hex digits, the first 4 to 7; NULL = a random one */
     int64_t wall_ms;          /* now */
 };
 
