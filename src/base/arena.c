@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -11,7 +12,10 @@
 /* Blocks double from BLOCK_MIN to BLOCK_MAX; an allocation larger than a quarter of the next block
  * gets its own. */
 #define BLOCK_MIN 1024u
-#define BLOCK_MAX (1024u * 1024u)
+#define BLOCK_MAX (16u * 1024u * 1024u)
+/* From here up a block is mapped and asks for huge pages: without them reading a large document
+ * spends more than half its time in page faults. */
+#define BLOCK_MAPPED (4u * 1024u * 1024u)
 #define ALIGN 16u
 
 struct block {
@@ -41,16 +45,35 @@ void sk_arena_free(struct sk_arena *arena)
     }
     for (struct block *b = arena->blocks; b;) {
         struct block *next = b->next;
-        free(b);
+        if (sizeof(*b) + b->size >= BLOCK_MAPPED) {
+            (void)munmap(b, sizeof(*b) + b->size); /* fails on nothing that was mapped */
+        } else {
+            free(b);
+        }
         b = next;
     }
     free(arena);
 }
 
+/* Zeroed memory; a large block comes from the system as zero pages. */
+static struct block *get_block(size_t bytes)
+{
+    void *p;
+
+    if (bytes < BLOCK_MAPPED) {
+        return sk_xcalloc(1, bytes);
+    }
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        sk_out_of_memory(bytes);
+    }
+    (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish: a kernel without them is as right */
+    return p;
+}
+
 static struct block *add_block(struct sk_arena *arena, size_t size, bool to_fill)
 {
-    /* zeroed by calloc: large blocks come from the system as zero pages for free */
-    struct block *b = sk_xcalloc(1, sizeof(*b) + size);
+    struct block *b = get_block(sizeof(*b) + size);
     b->size = size;
     arena->total += sizeof(*b) + size;
     if (to_fill || !arena->blocks) {

@@ -76,7 +76,11 @@ int sk_err_errno(struct sk_err *err, int errnum, const char *fmt, ...)
         format(err->msg, sizeof(err->msg), fmt, ap);
         va_end(ap);
         len = strlen(err->msg);
-        (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", strerrordesc_np(errnum));
+        if (strerrordesc_np(errnum)) {
+            (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", strerrordesc_np(errnum));
+        } else {
+            (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": error %d", errnum);
+        }
     }
     return SK_ERR_IO;
 }

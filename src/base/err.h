@@ -61,7 +61,8 @@ struct sk_err {
 };
 
 /* Each of these returns `code` (or the code already in err), so that `return sk_err_set(...)` reads
- * well. */
+ * well. sk_err_wrap() and sk_err_fix() know no code when err is NULL and return SK_ERR_INTERNAL: a
+ * function whose callers may pass NULL keeps the code by itself. */
 int sk_err_set(struct sk_err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Sets SK_ERR_IO with errnum and appends ": " strerror(errnum). */

@@ -16,23 +16,27 @@ static void add_tenths(struct sk_buf *out, int64_t tenths)
 void sk_format_bytes(struct sk_buf *out, int64_t bytes)
 {
     static const char units[] = "KMGTPE";
-    int unit = -1;
-    int64_t scale = 1;
+    size_t unit = 0;
+    int64_t scale = 1024;
+    int64_t tenths;
 
     if (bytes < 0) {
         sk_buf_addc(out, '-');
         bytes = bytes == INT64_MIN ? INT64_MAX : -bytes;
     }
-    /* the next unit as soon as this one would print as 1024 */
-    while (unit + 1 < (int)sizeof(units) - 1 && bytes / scale >= 1024) {
-        scale *= 1024;
-        unit++;
-    }
-    if (unit < 0) {
+    if (bytes < 1024) {
         sk_buf_printf(out, "%" PRId64, bytes);
         return;
     }
-    add_tenths(out, (int64_t)(((__int128)bytes * 10 + scale / 2) / scale));
+    for (;;) {
+        tenths = (int64_t)(((__int128)bytes * 10 + scale / 2) / scale);
+        if (tenths < 10240 || unit + 2 == sizeof(units)) {
+            break;
+        }
+        scale *= 1024; /* it would print as 1024 of this unit */
+        unit++;
+    }
+    add_tenths(out, tenths);
     sk_buf_addc(out, units[unit]);
 }
 

@@ -34,7 +34,7 @@ int sk_json_read(struct sk_arena *arena, const char *name, struct sk_str bytes,
  *     sk_jw_key(&w, "items"); sk_jw_arr(&w); ... sk_jw_arr_end(&w);
  *     sk_jw_obj_end(&w);
  */
-#define SK_JW_DEPTH_MAX 64
+#define SK_JW_DEPTH_MAX 192 /* twice what the readers accept at most */
 struct sk_jw {
     struct sk_buf *out;
     unsigned depth;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Noreturn void out_of_memory(size_t size)
+_Noreturn void sk_out_of_memory(size_t size)
 {
     (void)fprintf(stderr, "skerry: no memory left for %zu bytes\n", size);
     abort();
@@ -14,7 +14,7 @@ void *sk_xmalloc(size_t size)
 {
     void *p = malloc(size ? size : 1);
     if (!p) {
-        out_of_memory(size);
+        sk_out_of_memory(size);
     }
     return p;
 }
@@ -23,7 +23,7 @@ void *sk_xcalloc(size_t count, size_t size)
 {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (!p) {
-        out_of_memory(size);
+        sk_out_of_memory(size);
     }
     return p;
 }
@@ -32,7 +32,7 @@ void *sk_xrealloc(void *ptr, size_t size)
 {
     void *p = realloc(ptr, size ? size : 1);
     if (!p) {
-        out_of_memory(size);
+        sk_out_of_memory(size);
     }
     return p;
 }
@@ -41,7 +41,7 @@ void *sk_xreallocarray(void *ptr, size_t count, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes)) {
-        out_of_memory(SIZE_MAX);
+        sk_out_of_memory(SIZE_MAX);
     }
     return sk_xrealloc(ptr, bytes);
 }

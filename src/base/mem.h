@@ -15,6 +15,7 @@ void *sk_xmalloc(size_t size);
 void *sk_xcalloc(size_t count, size_t size); /* zeroed; aborts on overflow */
 void *sk_xrealloc(void *ptr, size_t size);
 void *sk_xreallocarray(void *ptr, size_t count, size_t size);
+_Noreturn void sk_out_of_memory(size_t size); /* the clear line, then abort */
 char *sk_xstrdup(const char *cstr);
 char *sk_xstrndup(const char *ptr, size_t len); /* exact copy of len bytes, NUL added */
 

@@ -45,7 +45,7 @@ struct sk_member {
 /* What the readers accept at most. Zero means the default in brackets. */
 struct sk_limits {
     size_t bytes_max;     /* input size [64 MiB] */
-    uint32_t depth_max;   /* nesting [64] */
+    uint32_t depth_max;   /* nesting [64]; at most 96 */
     size_t nodes_max;     /* values in all, after aliases are expanded [8 M] */
     uint32_t aliases_max; /* YAML aliases used [1,000] */
 };

@@ -160,7 +160,8 @@ static int duplicate(struct sk_tb *tb, const struct sk_member *first,
 {
     sk_tb_fail(tb, SK_ERR_INPUT, second->line, second->col,
                "duplicate key '%.*s'; first at line %u", SK_PRI(second->key), first->line);
-    return sk_err_fix(tb->err, "remove one of the two, or rename it");
+    (void)sk_err_fix(tb->err, "remove one of the two, or rename it");
+    return SK_ERR_INPUT;
 }
 
 /* Of two equal keys the one that came first stands first. */

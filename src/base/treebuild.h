@@ -20,8 +20,8 @@
  * the members themselves stay in the order of the file.
  */
 #define SK_MAP_LINEAR_MAX 16
-#define SK_TB_SHARED 256 /* texts remembered, a power of two */
-#define SK_TB_DEPTH_HARD_MAX 1000
+#define SK_TB_SHARED 256        /* texts remembered, a power of two */
+#define SK_TB_DEPTH_HARD_MAX 96 /* a writer must be able to put a tree inside other things */
 
 struct sk_tb {
     struct sk_arena *arena;

@@ -86,6 +86,7 @@ int sk_parse_cpus(struct sk_str s, int64_t *ret_nano, struct sk_err *err)
 static int byte_unit(struct sk_str unit)
 {
     static const char letters[] = "kmgtp";
+    struct sk_str rest;
     const char *at;
 
     if (unit.len == 0) {
@@ -95,8 +96,11 @@ static int byte_unit(struct sk_str unit)
         return 0;
     }
     at = memchr(letters, unit.ptr[0] | 0x20, sizeof(letters) - 1);
-    if (!at || unit.len > 3 || (unit.len > 1 && (unit.ptr[unit.len - 1] | 0x20) != 'b') ||
-        (unit.len == 3 && (unit.ptr[1] | 0x20) != 'i')) {
+    rest = (struct sk_str){unit.ptr + 1, unit.len - 1};
+    if (rest.len && (rest.ptr[0] | 0x20) == 'i') {
+        rest = (struct sk_str){rest.ptr + 1, rest.len - 1};
+    }
+    if (!at || rest.len > 1 || (rest.len == 1 && (rest.ptr[0] | 0x20) != 'b')) {
         return -1;
     }
     return 10 * (int)(at - letters + 1);
@@ -158,8 +162,10 @@ int sk_parse_duration(struct sk_str s, int64_t *ret_ms, struct sk_err *err)
         }
         if (len == 0 || unit == SK_ARRAY_LEN(duration_units)) {
             bad(err, s, "a duration", "500ms, 10s or 1m30s");
-            return len != 0 && len == s.len ? sk_err_fix(err, "write '%.*ss'", SK_PRI(s))
-                                            : SK_ERR_INPUT;
+            if (len != 0 && len == s.len) {
+                (void)sk_err_fix(err, "write '%.*ss'", SK_PRI(s));
+            }
+            return SK_ERR_INPUT;
         }
         nanos += ((__int128)d.whole * SK_NANO + d.nano) * duration_units[unit].micros;
         unit++;

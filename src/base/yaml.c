@@ -188,12 +188,14 @@ static int parser_problem(struct reader *r)
     }
     if (is_byte_at(r, '\t')) {
         fail(r, at, "a tab cannot indent or separate here");
-        return sk_err_fix(r->tb.err, "use spaces");
+        (void)sk_err_fix(r->tb.err, "use spaces");
+        return SK_ERR_INPUT;
     }
     for (size_t i = 0; i < SK_ARRAY_LEN(problems); i++) {
         if (strcmp(problem, problems[i].problem) == 0) {
             fail(r, at, problems[i].text);
-            return sk_err_fix(r->tb.err, "%s", problems[i].fix);
+            (void)sk_err_fix(r->tb.err, "%s", problems[i].fix);
+            return SK_ERR_INPUT;
         }
     }
     return fail(r, at, problem);
@@ -216,7 +218,8 @@ static int refuse_tag(struct reader *r, struct place at, const yaml_char_t *tag)
 
     sk_tb_fail(&r->tb, SK_ERR_UNSUPPORTED, at.line, at.col, "the tag '%s%s' is not supported here",
                core ? "!!" : "", core ? text + len : text);
-    return sk_err_fix(r->tb.err, "remove the tag");
+    (void)sk_err_fix(r->tb.err, "remove the tag");
+    return SK_ERR_UNSUPPORTED;
 }
 
 /* A tag decides the kind, and the text must be of that kind. */
@@ -283,7 +286,8 @@ static int take_key(struct reader *r, struct frame *top, const struct sk_node *n
     if (!sk_node_is_scalar(node)) {
         sk_tb_fail(&r->tb, SK_ERR_INPUT, at.line, at.col, "a key must be a plain value, not a %s",
                    sk_kind_name(node->kind));
-        return sk_err_fix(r->tb.err, "put the key in quotes if it contains special characters");
+        (void)sk_err_fix(r->tb.err, "put the key in quotes if it contains special characters");
+        return SK_ERR_INPUT;
     }
     if (node->u.text.len == 0 && !node->quoted) {
         return fail(r, at, "a ':' without a key");
@@ -308,13 +312,15 @@ static int take_merge(struct reader *r, struct frame *top, const struct sk_node 
     if (top->has_merge) {
         sk_tb_fail(&r->tb, SK_ERR_INPUT, top->pending.line, top->pending.col,
                    "duplicate key '<<'; first at line %u", top->merge_line);
-        return sk_err_fix(r->tb.err, "write one list: <<: [*a, *b]");
+        (void)sk_err_fix(r->tb.err, "write one list: <<: [*a, *b]");
+        return SK_ERR_INPUT;
     }
     if (!fits) {
         sk_tb_fail(&r->tb, SK_ERR_INPUT, at.line, at.col,
-                   "'<<' takes a map or a list of maps, not a %s",
-                   node->kind == SK_SEQ ? "list of other things" : sk_kind_name(node->kind));
-        return sk_err_fix(r->tb.err, "write '<<: *name' with the anchor of a map");
+                   "'<<' takes a map or a list of maps, found %s",
+                   node->kind == SK_SEQ ? "a list of other things" : sk_kind_name(node->kind));
+        (void)sk_err_fix(r->tb.err, "write '<<: *name' with the anchor of a map");
+        return SK_ERR_INPUT;
     }
     top->has_merge = true;
     top->merge = *node;
@@ -406,7 +412,8 @@ static int on_alias(struct reader *r, const yaml_event_t *event, struct place at
     if (!anchor) {
         sk_tb_fail(&r->tb, SK_ERR_INPUT, at.line, at.col, "no anchor '&%.*s' before this alias",
                    SK_PRI(name));
-        return sk_err_fix(r->tb.err, "define it further up, or put the value in quotes");
+        (void)sk_err_fix(r->tb.err, "define it further up, or put the value in quotes");
+        return SK_ERR_INPUT;
     }
     if (!anchor->whole) {
         return sk_tb_fail(&r->tb, SK_ERR_INPUT, at.line, at.col,
@@ -514,7 +521,8 @@ static int on_event(struct reader *r, const yaml_event_t *event)
     case YAML_DOCUMENT_START_EVENT:
         if (r->documents++ > 0) {
             fail(r, at, "more than one document in one file");
-            return sk_err_fix(r->tb.err, "split the file at '---'");
+            (void)sk_err_fix(r->tb.err, "split the file at '---'");
+            return SK_ERR_INPUT;
         }
         return 0;
     case YAML_ALIAS_EVENT:
