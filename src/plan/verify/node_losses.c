@@ -29,13 +29,20 @@ static bool size_asked(const struct vf *v, int64_t g)
     return false;
 }
 
-static int64_t sets_examined(struct vf *v)
+static int64_t usable_nodes(const struct vf *v)
 {
-    int64_t usable = 0, most = 0, sum = 0;
+    int64_t usable = 0;
 
     for (size_t n = 0; n < v->inv->nnodes; n++) {
         usable += !node_drained(v->inv, &v->inv->nodes[n]);
     }
+    return usable;
+}
+
+static int64_t sets_examined(struct vf *v, int64_t usable)
+{
+    int64_t most = 0, sum = 0;
+
     for (size_t i = 0; i < v->nservices; i++) {
         most = v->services[i].nodes > most ? v->services[i].nodes : most;
     }
@@ -154,28 +161,46 @@ static void check_row(struct vf *v, const struct plan_loss *row)
     check_row_kept(v, row, gone, name);
 }
 
+/* Written keeps that fail are broken rules, others unmet goals. Returns whether a written one does.
+ * Where fewer than g nodes are in use there is no set to lose. */
+static bool keeps_fail(struct vf *v, int64_t usable)
+{
+    bool fails = false;
+
+    memset(v->count, 0, v->inv->nnodes * sizeof(*v->count));
+    for (size_t i = 0; i < v->nservices; i++) {
+        struct vf_service *s = &v->services[i];
+        int64_t kept;
+
+        if (s->nodes < 1 || s->nodes > usable) {
+            continue;
+        }
+        kept = kept_of_worst(v, s);
+        if (kept >= s->keep) {
+            continue;
+        }
+        if (!s->keep_hard_nodes) {
+            s->goal_nodes = true;
+            continue;
+        }
+        fails = true;
+        vf_broken(v, "keep_nodes", "%.*s/%.*s keeps %lld when it loses %lld nodes, asked %lld",
+                  SK_PRI(s->project->name), SK_PRI(s->service->name), (long long)kept,
+                  (long long)s->nodes, (long long)s->keep);
+    }
+    return fails;
+}
+
 void vf_check_node_losses(struct vf *v)
 {
     const struct plan *plan = v->plan;
-    int64_t checked = sets_examined(v);
-    bool fails = false, shown = false;
+    int64_t usable = usable_nodes(v);
+    int64_t checked = sets_examined(v, usable);
+    bool fails = keeps_fail(v, usable), shown = false;
 
     if (plan->node_losses.checked != checked) {
         vf_find(v, "node_losses_checked", "%lld sets of nodes are to examine, stated %lld",
                 (long long)checked, (long long)plan->node_losses.checked);
-    }
-    memset(v->count, 0, v->inv->nnodes * sizeof(*v->count));
-    for (size_t i = 0; i < v->nservices; i++) {
-        const struct vf_service *s = &v->services[i];
-
-        if (s->keep_hard_nodes && s->nodes > 0 && kept_of_worst(v, s) < s->keep) {
-            fails = true;
-            vf_broken(v, "keep_nodes", "%.*s/%.*s keeps %lld when it loses %lld nodes, asked %lld",
-                      SK_PRI(s->project->name), SK_PRI(s->service->name),
-                      (long long)kept_of_worst(v, s), (long long)s->nodes, (long long)s->keep);
-        } else if (!s->keep_hard_nodes && s->nodes > 0 && kept_of_worst(v, s) < s->keep) {
-            v->services[i].goal_nodes = true;
-        }
     }
     if (plan->node_losses.ok == fails) {
         vf_find(v, "node_losses_ok", "node losses are %s, stated %s", fails ? "not ok" : "ok",
