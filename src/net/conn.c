@@ -85,7 +85,8 @@ static void end_errno(struct net_peer *peer, const char *what, int status)
 {
     struct sk_err err = {0};
     (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "%s: %s", what, uv_strerror(status));
-    net_conn_end(peer, &err);
+    /* One that lingers has its reason already, or ended well. */
+    net_conn_end(peer, peer->state == NET_LINGER ? NULL : &err);
 }
 
 static int tls_write(struct net_peer *peer, struct sk_str bytes)

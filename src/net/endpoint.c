@@ -85,12 +85,17 @@ static void sweep_peer(struct net_peer *peer, int64_t now_ms)
             (void)sk_err_set(&err, SK_ERR_TIMEOUT, "the join was not answered in time");
             net_conn_linger(peer, &err);
         } else {
+            bool shaking = peer->state == NET_HANDSHAKE;
             (void)sk_err_set(&err, SK_ERR_TIMEOUT, "no complete %s within %lld ms",
-                             peer->state == NET_HANDSHAKE ? "TLS handshake"
-                             : peer->state == NET_JOIN    ? "join"
-                                                          : "hello",
+                             shaking                   ? "TLS handshake"
+                             : peer->state == NET_JOIN ? "join"
+                                                       : "hello",
                              (long long)cfg->handshake_ms);
-            net_conn_linger(peer, &err);
+            if (shaking) {
+                net_conn_end(peer, &err); /* there is nobody to tell */
+            } else {
+                net_conn_linger(peer, &err);
+            }
         }
         return;
     }

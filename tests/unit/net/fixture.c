@@ -210,6 +210,9 @@ static void raw_talk(struct raw *raw, int fd)
     if (raw->len && (!ssl || raw->shaken)) {
         n = ssl ? SSL_write(ssl, raw->bytes, (int)raw->len) : write(fd, raw->bytes, raw->len);
     }
+    if (raw->half_close && ssl) {
+        (void)SSL_shutdown(ssl);
+    }
     while (n > 0 && !raw->hang_up && (!ssl || raw->shaken)) {
         size_t room = sizeof(raw->reply) - 1 - raw->reply_len;
         char *at = raw->reply + raw->reply_len;

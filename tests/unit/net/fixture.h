@@ -64,6 +64,7 @@ struct raw {
     int tls_max;                   /* 0, or a protocol version */
     const char *bytes;
     size_t len;
+    bool half_close;  /* say that this was all, then read to the end */
     bool hang_up;     /* close after sending, else read to the end */
     unsigned wait_ms; /* between connect and the first byte */
     /* results */
