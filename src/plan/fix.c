@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plan/fix.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/units.h"
+#include "plan/trial.h"
+
+#define KINDS_MAX 12u /* kinds of nodes to try, cheapest first */
+#define EXTRA_MAX 3u  /* nodes to add at most */
+
+struct offer {
+    uint32_t node; /* what to add another of */
+    uint32_t count;
+    double price; /* of all of them; HUGE_VAL if not known */
+};
+
+static int cmp_node(const void *a, const void *b)
+{
+    const struct node *x = a;
+    const struct node *y = b;
+    return sk_str_cmp(x->name, y->name);
+}
+
+/* The input with `count` more nodes like one that there is. */
+static bool ok_with_nodes(const struct pl_world *w, const struct offer *o)
+{
+    struct inventory inv = *w->inv;
+    size_t n = inv.nnodes;
+    struct node *nodes = sk_xcalloc(n + o->count, sizeof(*nodes));
+    char names[EXTRA_MAX][64];
+    memcpy(nodes, inv.nodes, n * sizeof(*nodes));
+    for (uint32_t i = 0; i < o->count; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "~%u", i); /* after every name of a file */
+        nodes[n] = inv.nodes[o->node];
+        nodes[n++].name = sk_str(names[i]);
+    }
+    qsort(nodes, n, sizeof(*nodes), cmp_node);
+    inv.nodes = nodes;
+    inv.nnodes = n;
+    struct plan_input in = *w->in;
+    in.inv = &inv;
+    in.current = NULL;
+    bool ok = pl_trial_ok(&in);
+    free(nodes);
+    return ok;
+}
+
+/* The input with one service declared otherwise. */
+static bool ok_with_service(const struct pl_world *w, const struct pl_svc *s,
+                            const struct service *changed)
+{
+    struct plan_input in = *w->in;
+    const struct project **projects = sk_xcalloc(in.nprojects + 1, sizeof(struct project *));
+    struct project copy = *s->project;
+    struct service *services = sk_xcalloc(copy.nservices + 1, sizeof(*services));
+    memcpy(services, copy.services, copy.nservices * sizeof(*services));
+    services[s->decl - copy.services] = *changed;
+    copy.services = services;
+    for (size_t i = 0; i < in.nprojects; i++) {
+        projects[i] = in.projects[i] == s->project ? &copy : in.projects[i];
+    }
+    in.projects = projects;
+    in.current = NULL;
+    bool ok = pl_trial_ok(&in);
+    free(services);
+    free((void *)projects);
+    return ok;
+}
+
+static bool is_lost(const struct pl_problem *p, uint32_t site)
+{
+    return p->scen && p->scen->lost[site];
+}
+
+/* Kinds of nodes that could help, cheapest first. */
+static size_t list_offers(const struct pl_world *w, const struct pl_problem *p,
+                          struct offer offers[KINDS_MAX])
+{
+    size_t len = 0;
+    for (uint32_t n = 0; n < w->nnodes; n++) {
+        const struct pl_node *node = &w->nodes[n];
+        bool allowed = node->usable && !is_lost(p, node->site) &&
+                       (!p->s || pl_node_allowed(w, p->s->decl, n) == PL_ALLOWED);
+        for (size_t i = 0; i < len && allowed; i++) {
+            allowed = w->nodes[offers[i].node].kind != node->kind;
+        }
+        if (!allowed) {
+            continue;
+        }
+        struct offer o = {.node = n, .count = 1, .price = node->priced ? node->price : HUGE_VAL};
+        size_t at = len < KINDS_MAX ? len++ : KINDS_MAX;
+        while (at > 0 && offers[at - 1].price > o.price) {
+            if (at < KINDS_MAX) {
+                offers[at] = offers[at - 1];
+            }
+            at--;
+        }
+        if (at < KINDS_MAX) {
+            offers[at] = o;
+        }
+    }
+    return len;
+}
+
+static void say_nodes(const struct pl_world *w, const struct offer *o, struct pl_problem *p)
+{
+    const struct node *like = &w->inv->nodes[o->node];
+    struct sk_buf text = SK_BUF_INIT;
+    sk_buf_printf(&text, "add %u node%s with ", o->count, o->count == 1 ? "" : "s");
+    sk_format_cpus(&text, like->cpus_nano);
+    sk_buf_adds(&text, " cpus and ");
+    sk_format_bytes(&text, like->memory_bytes);
+    sk_buf_printf(&text, " in site '%.*s', like '%.*s'", SK_PRI(w->inv->sites[like->site].name),
+                  SK_PRI(like->name));
+    if (!isinf(o->price)) {
+        sk_buf_printf(&text, " (%.4g %.*s an hour)", o->price, SK_PRI(w->inv->currency));
+    }
+    (void)snprintf(p->fix, sizeof(p->fix), "%s", text.ptr);
+    sk_buf_release(&text);
+}
+
+static bool try_nodes(const struct pl_world *w, struct pl_problem *p)
+{
+    struct offer offers[KINDS_MAX];
+    size_t len = list_offers(w, p, offers);
+    struct offer best = {.price = HUGE_VAL};
+    bool found = false;
+    for (size_t i = 0; i < len; i++) {
+        for (uint32_t count = 1; count <= EXTRA_MAX; count++) {
+            struct offer o = {offers[i].node, count, offers[i].price * count};
+            if (found && o.price >= best.price) {
+                break;
+            }
+            if (ok_with_nodes(w, &o)) {
+                best = o;
+                found = true;
+                break;
+            }
+        }
+    }
+    if (found) {
+        say_nodes(w, &best, p);
+    }
+    return found;
+}
+
+static bool try_policy(const struct pl_world *w, struct pl_problem *p)
+{
+    const struct pl_svc *s = p->s;
+    struct service d = *s->decl;
+    for (int64_t keep = (int64_t)s->keep - 1; d.survive.keep_written && keep >= 0; keep--) {
+        d.survive.keep = keep;
+        if (ok_with_service(w, s, &d)) {
+            (void)snprintf(p->fix, sizeof(p->fix), "set survive.keep to %lld", (long long)keep);
+            return true;
+        }
+    }
+    d = *s->decl;
+    for (int64_t sites = (int64_t)s->ask - 1; d.survive.sites_written && sites >= 0; sites--) {
+        d.survive.sites = sites;
+        if (ok_with_service(w, s, &d)) {
+            (void)snprintf(p->fix, sizeof(p->fix), "set survive.sites to %lld", (long long)sites);
+            return true;
+        }
+    }
+    d = *s->decl;
+    for (int64_t n = d.replicas - 1; n >= 1 && n + 8 > d.replicas; n--) {
+        struct service fewer = d;
+        fewer.replicas = n;
+        if (fewer.survive.keep_written && fewer.survive.keep > n) {
+            break;
+        }
+        if (ok_with_service(w, s, &fewer)) {
+            (void)snprintf(p->fix, sizeof(p->fix), "set 'replicas' to %lld", (long long)n);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where trying is dear: what the shortage itself says. */
+static void say_shortage(const struct pl_world *w, struct pl_problem *p)
+{
+    struct offer offers[KINDS_MAX];
+    size_t len = list_offers(w, p, offers);
+    int res = p->resource && sk_str_is(sk_str(p->resource), "memory") ? PL_MEMORY
+              : p->resource && sk_str_is(sk_str(p->resource), "disk") ? PL_DISK
+                                                                      : PL_CPUS;
+    if (len == 0 || isnan(p->missing)) {
+        (void)snprintf(p->fix, sizeof(p->fix),
+                       "add nodes where it may run, or loosen its survive, latency or residency");
+        return;
+    }
+    struct offer best = {.price = HUGE_VAL};
+    for (size_t i = 0; i < len; i++) {
+        double cap = (double)w->nodes[offers[i].node].cap[res];
+        cap = res == PL_CPUS ? cap / (double)SK_NANO : cap;
+        double count = cap > 0 ? ceil(p->missing / cap) : 1;
+        struct offer o = {offers[i].node, count < 1 ? 1 : (uint32_t)count,
+                          offers[i].price * (count < 1 ? 1 : count)};
+        if (i == 0 || o.price < best.price) {
+            best = o;
+        }
+    }
+    say_nodes(w, &best, p);
+}
+
+void pl_fix(const struct pl_world *w, struct pl_problem *p)
+{
+    if (p->fix[0] != '\0') {
+        return;
+    }
+    bool cheap = w->small && w->nnodes + EXTRA_MAX <= 64;
+    if (cheap && (try_nodes(w, p) || (p->s && try_policy(w, p)))) {
+        return;
+    }
+    say_shortage(w, p);
+}
