@@ -18,7 +18,6 @@
 #define RTT_MS_MAX 1e6
 #define TEXT_MAX 128
 #define LABELS_MAX 256
-#define LINKS_MAX (INVENTORY_SITES_MAX * INVENTORY_SITES_MAX)
 
 struct draft {
     struct sk_str currency;
@@ -556,15 +555,15 @@ static int read_parts(struct rd *rd, const struct spot *root, struct draft *draf
     if (!draft->at_sites.node || draft->at_sites.node->count == 0) {
         return rd_fail(rd, spot_pos(rd, root), SK_ERR_INPUT, "the inventory has no sites");
     }
-    if (rd_each(rd, &draft->at_sites, INVENTORY_SITES_MAX, read_site, draft) < 0) {
+    if (rd_at_most(rd, &draft->at_sites, INVENTORY_SITES_MAX) < 0 ||
+        rd_each(rd, &draft->at_sites, read_site, draft) < 0) {
         return rd->err.code;
     }
     qsort(draft->sites, draft->nsites, sizeof(*draft->sites), compare_sites);
-    if (draft->at_nodes.node &&
-        rd_each(rd, &draft->at_nodes, INVENTORY_NODES_MAX, read_node, draft) < 0) {
+    if (draft->at_nodes.node && rd_each(rd, &draft->at_nodes, read_node, draft) < 0) {
         return rd->err.code;
     }
-    if (draft->at_links.node && rd_each(rd, &draft->at_links, LINKS_MAX, read_link, draft) < 0) {
+    if (draft->at_links.node && rd_each(rd, &draft->at_links, read_link, draft) < 0) {
         return rd->err.code;
     }
     if (sort_nodes(rd, draft) < 0) {

@@ -337,15 +337,20 @@ int rd_want(struct rd *rd, const struct spot *at, enum sk_kind kind)
     return 0;
 }
 
-int rd_each(struct rd *rd, const struct spot *at, uint32_t max, rd_fn *fn, void *into)
+int rd_at_most(struct rd *rd, const struct spot *at, uint32_t max)
 {
-    const struct sk_node *node = at->node;
-
-    if (node->count > max) {
-        (void)rd_bad(rd, at, "has %u entries, at most %u are allowed", node->count, max);
+    if (at->node->count > max) {
+        (void)rd_bad(rd, at, "has %u entries, at most %u are allowed", at->node->count, max);
         rd->err.code = SK_ERR_LIMIT;
         return SK_ERR_LIMIT;
     }
+    return 0;
+}
+
+int rd_each(struct rd *rd, const struct spot *at, rd_fn *fn, void *into)
+{
+    const struct sk_node *node = at->node;
+
     for (uint32_t i = 0; i < node->count; i++) {
         struct spot inner =
             node->kind == SK_MAP ? spot_member(at, &node->u.members[i]) : spot_item(at, i);
@@ -375,8 +380,8 @@ int rd_strings(struct rd *rd, const struct spot *at, uint32_t max, const struct 
     if (node->kind != SK_SEQ) {
         return rd_bad(rd, at, "must be a string or a list of strings, not %s", kind_text(at));
     }
-    if (node->count > max) {
-        return rd_bad(rd, at, "has %u entries, at most %u are allowed", node->count, max);
+    if (rd_at_most(rd, at, max) < 0) {
+        return rd->err.code;
     }
     items = SK_ARENA_ARRAY(rd->arena, struct sk_str, node->count);
     for (uint32_t i = 0; i < node->count; i++) {
@@ -449,8 +454,8 @@ int rd_kvs(struct rd *rd, const struct spot *at, uint32_t max, const struct sk_k
     if (node->kind != SK_MAP && node->kind != SK_SEQ) {
         return rd_bad(rd, at, "must be a map or a list of KEY=VALUE, not %s", kind_text(at));
     }
-    if (node->count > max) {
-        return rd_bad(rd, at, "has %u entries, at most %u are allowed", node->count, max);
+    if (rd_at_most(rd, at, max) < 0) {
+        return rd->err.code;
     }
     kvs = SK_ARENA_ARRAY(rd->arena, struct sk_kv, node->count);
     for (uint32_t i = 0; i < node->count; i++) {

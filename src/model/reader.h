@@ -111,8 +111,9 @@ int rd_port(struct rd *rd, const struct spot *at, uint16_t *ret);
 
 /* Containers. */
 int rd_want(struct rd *rd, const struct spot *at, enum sk_kind kind);
-/* Each member of a map or item of a list, in the order of the file; at most `max`. */
-int rd_each(struct rd *rd, const struct spot *at, uint32_t max, rd_fn *fn, void *into);
+int rd_at_most(struct rd *rd, const struct spot *at, uint32_t max); /* entries */
+/* Each member of a map or item of a list, in the order of the file. */
+int rd_each(struct rd *rd, const struct spot *at, rd_fn *fn, void *into);
 /* A map with the keys of `object`. Null values count as not written. */
 int rd_object_read(struct rd *rd, const struct spot *at, const struct rd_object *object,
                    void *into);

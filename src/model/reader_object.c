@@ -108,6 +108,12 @@ static int extension(struct rd *rd, const struct rd_object *object, const struct
     return 0;
 }
 
+/* Written, but the same as not written: `exclusive: false`. */
+static bool means_nothing(const struct sk_node *node)
+{
+    return node->kind == SK_NULL || (node->kind == SK_BOOL && sk_str_is(node->u.text, "false"));
+}
+
 static int read_member(struct rd *rd, const struct rd_object *object, const struct spot *at,
                        void *into)
 {
@@ -123,7 +129,7 @@ static int read_member(struct rd *rd, const struct rd_object *object, const stru
     case RD_REFUSED:
         return refuse(rd, at, key);
     case RD_PLANNED:
-        if (rd->for_apply && at->node->kind != SK_NULL) {
+        if (rd->for_apply && !means_nothing(at->node)) {
             return refuse_planned(rd, at);
         }
         break;

@@ -37,6 +37,8 @@
  * thread. Peers belong to the channel: a pointer is good from on_up (or on_join) until on_down
  * returns. Frames are good during the callback.
  *
+ * The program ignores SIGPIPE, as every program on libuv does.
+ *
  * Callbacks run on the loop thread, never from inside a call into this module. Any call of this
  * module is allowed in them. Errors: nothing is logged here; on_refused carries one line per
  * refused peer, at most 20 a second, to be logged by the owner.

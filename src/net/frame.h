@@ -32,6 +32,7 @@ struct net_frame {
 
 struct net_frame_reader {
     struct sk_buf buf;
+    size_t at; /* bytes of buf already handed out */
     size_t bytes_max;
 };
 

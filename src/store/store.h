@@ -18,6 +18,11 @@
  * every change after a revision once, in revision order, or says that it lost some (then list
  * again). Reads see a whole revision.
  *
+ * SK_ERR_CONFLICT, SK_ERR_INPUT and SK_ERR_LIMIT from a txn mean that nothing was written. After
+ * SK_ERR_IO or SK_ERR_TIMEOUT the next read tells: the txn took place as a whole or not at all.
+ * A key stands at most once in a txn. Deleting what does not exist writes nothing. History is kept
+ * for at least 10,000 revisions unless it is compacted.
+ *
  * Calls block (disk, or network in the etcd form): they are made on a worker thread, one handle per
  * thread. The watch descriptor may be polled on the loop thread.
  */
