@@ -127,6 +127,11 @@ static int read_one_file(struct rd *rd, const struct spot *at, struct env_list *
         sk_err_clear(&rd->err);
         return 0;
     }
+    if (code == SK_ERR_NOT_FOUND) {
+        rd->err.code = SK_ERR_INPUT; /* the declaration is wrong, not the question */
+        (void)rd_wrap(rd, at);
+        return sk_err_fix(&rd->err, "create the file, or write {path: ..., required: false}");
+    }
     if (code < 0) {
         return rd_wrap(rd, at);
     }

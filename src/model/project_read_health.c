@@ -14,7 +14,7 @@ static int read_span(struct rd *rd, const struct spot *at, int64_t min, int64_t 
         return rd->err.code;
     }
     if (*ret < min || *ret > DAY_MS) {
-        return rd_bad(rd, at, "must be %sof at most a day", min ? "above 0 and " : "");
+        return rd_bad(rd, at, "must be %sat most a day", min ? "above 0 and " : "");
     }
     return 0;
 }
