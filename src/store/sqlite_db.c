@@ -12,7 +12,7 @@
 
 #define APPLICATION_ID 0x534b5259 /* "SKRY" */
 #define SCHEMA_VERSION 1
-#define BUSY_MS 5000
+#define BUSY_MS 2000
 
 /* FULL: the log is synced at each commit, so that what was acknowledged survives a power cut. */
 static const char pragmas[] = "PRAGMA journal_mode=WAL;"
