@@ -186,7 +186,7 @@ static double egress_floor(const struct pl_world *w, const struct pl_svc *s)
 double pl_bound_svc(const struct pl_world *w, const struct pl_svc *s, bool goals, bool priced_only)
 {
     if (s->replicas == 0) {
-        return s->has_ms && s->share > PL_EPS ? HUGE_VAL : 0;
+        return 0;
     }
     struct fill f = {.w = w, .s = s};
     fill_init(&f, goals, priced_only);

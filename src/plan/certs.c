@@ -76,11 +76,6 @@ static bool latency_cert(const struct pl_world *w, const struct pl_svc *s, struc
     }
     *ret = problem("latency_unmet", s);
     ret->resource = "ms";
-    if (s->replicas == 0) {
-        (void)snprintf(ret->text, sizeof(ret->text), "it has a latency to keep and no replicas");
-        (void)snprintf(ret->fix, sizeof(ret->fix), "set 'replicas' to at least 1");
-        return true;
-    }
     double ms = pl_share_ms(w, s->users, sh->sites, sh->nsites, s->share);
     (void)snprintf(ret->text, sizeof(ret->text),
                    "even with a replica in every allowed site only %.4g%% of the demand is within "

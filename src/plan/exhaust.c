@@ -11,7 +11,8 @@
 #define OPTIONS_MAX 20000u      /* placements of one service at one point */
 #define REFIT_EFFORT 20000u     /* steps of the search for room in one world */
 #define WORK_FEASIBLE 60000000u /* when something is known already: only a better one is sought */
-#define WORK_NONE 400000000u    /* when nothing is known */
+#define WORK_NONE 300000000u    /* when nothing is known */
+#define WORK_TRIAL 15000000u    /* when it is only tried whether a fix is enough */
 
 struct option {
     uint32_t *nodes;
@@ -276,8 +277,8 @@ void pl_exhaust(struct pl_placer *p, struct pl_outcome *out)
         /* only complete placements count from here on */
         x.best = (struct pl_score){.unplaced = 0, .unmet = w->nsvcs + 1};
     }
-    x.until = feasible ? WORK_FEASIBLE : WORK_NONE;
-    if (possible) {
+    x.until = out->feasible_only ? WORK_TRIAL : feasible ? WORK_FEASIBLE : WORK_NONE;
+    if (possible && !(feasible && out->feasible_only)) {
         dfs(&x, 0, 0, 0);
     }
     bool complete = possible && !x.cut && !x.st->gave_up;

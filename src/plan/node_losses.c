@@ -115,6 +115,16 @@ static struct node_row worst_set(const struct pl_state *st, const struct pl_svc 
         }
         row.nodes[row.count++] = best;
     }
+    /* a set has g nodes, whether or not so many hold a replica */
+    for (uint32_t other = 0; other < st->w->nnodes && row.count < s->nodes; other++) {
+        bool in = node_drained(st->w->inv, &st->w->inv->nodes[other]);
+        for (uint32_t k = 0; k < row.count; k++) {
+            in = in || row.nodes[k] == other;
+        }
+        if (!in) {
+            row.nodes[row.count++] = other;
+        }
+    }
     qsort(row.nodes, row.count, sizeof(uint32_t), cmp_u32);
     return row;
 }

@@ -124,7 +124,8 @@ static void resolve_survive(struct pl_svc *s)
     const struct survive *v = &s->decl->survive;
     bool sites_written = v->sites_written;
     int64_t sites = v->sites;
-    if (!sites_written && s->has_after) { /* after_loss_ms implies sites: 1, written */
+    if (!sites_written && s->decl->latency.written && s->decl->latency.has_after_loss) {
+        /* after_loss_ms implies sites: 1, written */
         sites_written = true;
         sites = 1;
     }
@@ -143,8 +144,10 @@ static void build_svc(struct pl_world *w, struct pl_svc *s)
     const struct service *d = s->decl;
     s->replicas = small(d->replicas);
     const struct latency_policy *lat = &d->latency;
-    s->has_ms = lat->written && lat->has_ms;
-    s->has_after = lat->written && lat->has_after_loss;
+    /* no replicas: nothing is served, so there is nothing to be far from; its survive still counts
+     * as written */
+    s->has_ms = lat->written && lat->has_ms && s->replicas > 0;
+    s->has_after = lat->written && lat->has_after_loss && s->replicas > 0;
     s->ms = lat->ms;
     s->after_ms = lat->after_loss_ms;
     s->share = lat->written ? lat->share : 0;
