@@ -103,6 +103,9 @@ void inventory_write_json(const struct inventory *inv, struct sk_jw *w);
 /* The same as YAML, for people: what `skerry inventory` prints. */
 void inventory_write_yaml(const struct inventory *inv, struct sk_buf *out);
 
+/* The keys of an inventory, generated from the table that the reader uses: Markdown for docs. */
+void inventory_reference(struct sk_buf *out);
+
 /* Index by name, or -1. */
 int64_t inventory_site(const struct inventory *inv, struct sk_str name);
 int64_t inventory_node(const struct inventory *inv, struct sk_str name);

@@ -119,8 +119,7 @@ void inventory_write_json(const struct inventory *inv, struct sk_jw *w)
     sk_jw_obj_end(w);
 }
 
-/* YAML: what people read. One line a site, node or link. ----------------------------------------
- */
+/* YAML: what people read. One line a site, node or link. ---------------------------------- */
 
 static bool is_letter(char c)
 {

@@ -39,8 +39,7 @@ void plan_free(struct plan *plan)
     }
 }
 
-/* Writing ---------------------------------------------------------------------------------------
- */
+/* Writing --------------------------------------------------------------------------------- */
 
 static void write_object(struct sk_jw *w, const struct layout *layout, const unsigned char *base,
                          bool canonical);
@@ -195,8 +194,7 @@ bool plan_id_matches(const struct plan *plan)
     return strcmp(id, plan->id) == 0;
 }
 
-/* Reading ---------------------------------------------------------------------------------------
- */
+/* Reading --------------------------------------------------------------------------------- */
 
 static int read_object(struct rd *rd, const struct spot *at, const struct layout *layout,
                        unsigned char *base);

@@ -48,8 +48,7 @@ static int no_such_service(struct rd *rd, const struct project_draft *draft, str
     return sk_err_fix(&rd->err, "declare it under 'services', or remove the name");
 }
 
-/* Size ------------------------------------------------------------------------------------------
- */
+/* Size ------------------------------------------------------------------------------------ */
 
 static int64_t need(bool reserved, int64_t reservation, int64_t limit, int64_t dflt)
 {
@@ -89,8 +88,7 @@ static int size_services(struct rd *rd, struct project_draft *draft)
     return 0;
 }
 
-/* One service -----------------------------------------------------------------------------------
- */
+/* One service ----------------------------------------------------------------------------- */
 
 static void merge_environment(struct rd *rd, struct service_draft *d)
 {
@@ -253,8 +251,7 @@ static int check_users(struct rd *rd, const struct project_draft *draft,
     return 0;
 }
 
-/* depends_on ------------------------------------------------------------------------------------
- */
+/* depends_on ------------------------------------------------------------------------------ */
 
 static int compare_depends(const void *a, const void *b)
 {
@@ -390,8 +387,7 @@ static void sort_depends(struct project_draft *draft)
     }
 }
 
-/* Across services -------------------------------------------------------------------------------
- */
+/* Across services ------------------------------------------------------------------------- */
 
 struct claim {
     struct sk_str what; /* the published port or the host, as text */

@@ -19,8 +19,7 @@ static int read_deploy_labels(struct rd *rd, const struct spot *at, void *into)
                   &draft->svc.ndeploy_labels);
 }
 
-/* Resources -------------------------------------------------------------------------------------
- */
+/* Resources ------------------------------------------------------------------------------- */
 
 static int read_limit_cpus(struct rd *rd, const struct spot *at, void *into)
 {
@@ -109,8 +108,7 @@ static int read_resources(struct rd *rd, const struct spot *at, void *into)
     return rd_object_read(rd, at, &resources_object, into);
 }
 
-/* Placement -------------------------------------------------------------------------------------
- */
+/* Placement ------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

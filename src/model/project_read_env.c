@@ -75,8 +75,7 @@ int read_environment(struct rd *rd, const struct spot *at, void *into)
     return 0;
 }
 
-/* env_file --------------------------------------------------------------------------------------
- */
+/* env_file -------------------------------------------------------------------------------- */
 
 struct env_file {
     struct sk_str path;

@@ -114,8 +114,7 @@ int read_healthcheck(struct rd *rd, const struct spot *at, void *into)
     return rd_object_read(rd, at, &healthcheck_object, into);
 }
 
-/* x-skerry.check --------------------------------------------------------------------------------
- */
+/* x-skerry.check -------------------------------------------------------------------------- */
 
 static int read_http_path(struct rd *rd, const struct spot *at, void *into)
 {

@@ -8,8 +8,7 @@
 #define MONEY_MAX 1e12
 #define RATE_MAX 1e12
 
-/* survive ---------------------------------------------------------------------------------------
- */
+/* survive --------------------------------------------------------------------------------- */
 
 int read_survive_count(struct rd *rd, const struct spot *at, int64_t *ret)
 {
@@ -56,8 +55,7 @@ static int read_survive(struct rd *rd, const struct spot *at, void *into)
     return rd_object_read(rd, at, &survive_object, into);
 }
 
-/* latency ---------------------------------------------------------------------------------------
- */
+/* latency --------------------------------------------------------------------------------- */
 
 static int read_positive(struct rd *rd, const struct spot *at, double max, double *ret)
 {
@@ -117,8 +115,7 @@ static int read_latency(struct rd *rd, const struct spot *at, void *into)
     return 0;
 }
 
-/* cost, traffic ---------------------------------------------------------------------------------
- */
+/* cost, traffic --------------------------------------------------------------------------- */
 
 static int read_month(struct rd *rd, const struct spot *at, void *into)
 {
@@ -176,8 +173,7 @@ static int read_traffic(struct rd *rd, const struct spot *at, void *into)
     return rd_object_read(rd, at, &traffic_object, into);
 }
 
-/* residency -------------------------------------------------------------------------------------
- */
+/* residency ------------------------------------------------------------------------------- */
 
 static int check_residency(struct rd *rd, const struct spot *at, struct sk_str entry)
 {
@@ -221,8 +217,7 @@ static int read_residency(struct rd *rd, const struct spot *at, void *into)
     return read_residency_list(rd, at, &draft->svc.residency, &draft->svc.nresidency);
 }
 
-/* route, near, exclusive, disk ------------------------------------------------------------------
- */
+/* route, near, exclusive, disk ------------------------------------------------------------ */
 
 static int read_host(struct rd *rd, const struct spot *at, void *into)
 {

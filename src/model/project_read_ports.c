@@ -95,8 +95,7 @@ static int parse_short(struct rd *rd, const struct spot *at, struct sk_str text,
     return rest.len ? parse_range(rd, at, rest, &ret->published) : 0;
 }
 
-/* Long form -------------------------------------------------------------------------------------
- */
+/* Long form ------------------------------------------------------------------------------- */
 
 static int read_target(struct rd *rd, const struct spot *at, void *into)
 {
@@ -164,8 +163,7 @@ const struct rd_object port_object = {.place = "services.*.ports[]",
                                       .known = compose_port_keys,
                                       .extensions = true};
 
-/* Both ------------------------------------------------------------------------------------------
- */
+/* Both ------------------------------------------------------------------------------------ */
 
 static int spread(struct rd *rd, const struct spot *at, const struct mapping *mapping,
                   struct port_list *list)
@@ -237,8 +235,7 @@ int read_ports(struct rd *rd, const struct spot *at, void *into)
     return 0;
 }
 
-/* expose ----------------------------------------------------------------------------------------
- */
+/* expose ---------------------------------------------------------------------------------- */
 
 static int read_expose_entry(struct rd *rd, const struct spot *at, void *into)
 {

@@ -143,8 +143,7 @@ static int read_tmpfs(struct rd *rd, const struct spot *at, void *into)
     return 0;
 }
 
-/* depends_on ------------------------------------------------------------------------------------
- */
+/* depends_on ------------------------------------------------------------------------------ */
 
 static const char *const conditions[] = {
     [DEPENDS_STARTED] = "service_started",
@@ -219,8 +218,7 @@ static int read_depends_on(struct rd *rd, const struct spot *at, void *into)
     return rd_each(rd, at, read_depends_entry, draft);
 }
 
-/* The service -----------------------------------------------------------------------------------
- */
+/* The service ----------------------------------------------------------------------------- */
 
 static const struct rd_key service_keys[] = {
     {"image", RD_EXECUTED, read_image, "reference of an image",

@@ -12,8 +12,7 @@
 #define DATA_MAX 64
 #define PARITY_MAX 64
 
-/* users -----------------------------------------------------------------------------------------
- */
+/* users ----------------------------------------------------------------------------------- */
 
 static int read_at(struct rd *rd, const struct spot *at, void *into)
 {
@@ -140,8 +139,7 @@ static int read_users(struct rd *rd, const struct spot *at, void *into)
     return 0;
 }
 
-/* buckets ---------------------------------------------------------------------------------------
- */
+/* buckets --------------------------------------------------------------------------------- */
 
 static int read_size(struct rd *rd, const struct spot *at, void *into)
 {

@@ -60,8 +60,7 @@ static void write_ms(struct sk_jw *w, const char *key, int64_t ms)
     sk_jw_kcstr(w, key, text);
 }
 
-/* Parts of a service ----------------------------------------------------------------------------
- */
+/* Parts of a service ---------------------------------------------------------------------- */
 
 static void write_depends(struct sk_jw *w, const struct service *svc)
 {
@@ -335,8 +334,7 @@ static void write_service(struct sk_jw *w, const struct service *svc)
     sk_jw_obj_end(w);
 }
 
-/* The top level ---------------------------------------------------------------------------------
- */
+/* The top level --------------------------------------------------------------------------- */
 
 static void write_bucket(struct sk_jw *w, const struct bucket *bucket)
 {

@@ -122,7 +122,7 @@ static const char *kind_text(const struct spot *at)
     return kind_names[at->node->kind];
 }
 
-/* Scalars ------------------------------------------------------------------------------------- */
+/* Scalars --------------------------------------------------------------------------------- */
 
 /* The text of a scalar after interpolation; not copied when nothing was replaced. */
 static int peek(struct rd *rd, const struct spot *at, struct sk_str *ret)
@@ -327,7 +327,7 @@ int rd_port(struct rd *rd, const struct spot *at, uint16_t *ret)
     return 0;
 }
 
-/* Containers ---------------------------------------------------------------------------------- */
+/* Containers ------------------------------------------------------------------------------ */
 
 int rd_want(struct rd *rd, const struct spot *at, enum sk_kind kind)
 {
@@ -473,7 +473,7 @@ int rd_kvs(struct rd *rd, const struct spot *at, uint32_t max, const struct sk_k
     return 0;
 }
 
-/* Names --------------------------------------------------------------------------------------- */
+/* Names ----------------------------------------------------------------------------------- */
 
 static bool is_alnum(char c, bool upper)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
+#include "model/inventory_draft.h"
 #include "model/project_draft.h"
 
-/* The support matrix, from the very tables that the reader uses. */
+/* The reference of all keys, from the very tables that the readers use. */
 
 const struct rd_object *const project_objects[] = {
     &project_object,     &service_object,      &env_file_object,       &depends_object,
@@ -49,6 +50,22 @@ static void write_object(struct sk_buf *out, const struct rd_object *object)
         }
     }
     sk_buf_adds(out, refused ? ".\n" : "");
+}
+
+void inventory_reference(struct sk_buf *out)
+{
+    static const struct rd_object *const objects[] = {&inventory_object, &site_object, &node_object,
+                                                      &link_object};
+
+    for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++) {
+        sk_buf_printf(out, "\n### %s\n\n| key | values and remarks |\n| --- | --- |\n",
+                      objects[i]->place);
+        for (size_t k = 0; k < objects[i]->nkeys; k++) {
+            const struct rd_key *key = &objects[i]->keys[k];
+            sk_buf_printf(out, "| `%s` | %s%s%s |\n", key->name, key->form, key->note ? "; " : "",
+                          key->note ? key->note : "");
+        }
+    }
 }
 
 void project_support_matrix(struct sk_buf *out)
