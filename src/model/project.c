@@ -43,7 +43,7 @@ static const struct rd_key project_keys[] = {
      "default the name of the file's folder"},
     {"services", RD_EXECUTED, read_services, "map of services by name", NULL},
     {"x-skerry", RD_EXECUTED, read_world, "map", "users and buckets; see below"},
-    {"networks", RD_REFUSED, NULL, NULL, "remove it: the services of a project share one network"},
+    {"networks", RD_REFUSED, NULL, NULL, "remove it: a project has no networks of its own yet"},
     {"volumes", RD_REFUSED, NULL, NULL,
      "keep the data outside for now; 'tmpfs' gives scratch space"},
     {"secrets", RD_REFUSED, NULL, NULL, "use 'environment' or 'env_file' for now"},

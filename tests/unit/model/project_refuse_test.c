@@ -49,7 +49,7 @@ static const struct refusal keys[] = {
      "keep the data outside for now; 'tmpfs' gives scratch space"},
     {"services: {a: {image: x, networks: [n]}}", SK_ERR_UNSUPPORTED,
      "c.yaml:1:26: compose key 'services.a.networks' is not supported by skerry yet",
-     "remove it: the services of a project share one network"},
+     "remove it: a project has no networks of its own yet"},
     {"volumes: {d: }\nservices: {a: {image: x}}", SK_ERR_UNSUPPORTED,
      "c.yaml:1:1: compose key 'volumes' is not supported by skerry yet",
      "keep the data outside for now; 'tmpfs' gives scratch space"},
