@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef AGENT_INTERNAL_H
+#define AGENT_INTERNAL_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <uthash.h>
+#include <uv.h>
+
+#include "agent/agent.h"
+#include "agent/assign.h"
+#include "agent/cgroup.h"
+#include "agent/images.h"
+#include "agent/shimlink.h"
+#include "agent/step.h"
+#include "base/buf.h"
+#include "sys/proc.h"
+
+/*
+ * The agent's insides: one loop, one step machine, one `work` an instance that holds what cannot be
+ * in a pure state (processes, sockets). Everything runs on the loop thread.
+ */
+#define AGENT_PATH_MAX 1024
+#define AGENT_START_TIMEOUT_MS 60000
+#define AGENT_STARTS_MAX 4 /* at a time: more only makes each of them slower */
+#define AGENT_EXEC_CHECKS_MAX 4
+#define AGENT_BRIDGE "skerry0"
+
+struct agent;
+
+struct work {
+    struct agent *agent;
+    char id[AGENT_ID_MAX];
+    enum driver driver;
+    int64_t run;
+    int64_t memory_limit;
+    bool starting; /* counted in agent->starting */
+    bool start_queued;
+    bool said_started;
+    struct shim_link *link;
+    struct sk_proc *starter; /* the shim until it is ready */
+    struct sk_proc *checker;
+    bool check_queued;
+    int64_t check_timeout_ms;
+    char warning[AGENT_REASON_MAX]; /* "" or what is not as declared, for people */
+    UT_hash_handle hh;
+};
+
+struct peer;
+struct queued_event;
+
+struct agent {
+    uv_loop_t loop;
+    struct agent_config config;
+    char dir[AGENT_PATH_MAX]; /* DIR/agent, absolute */
+    char socket_path[AGENT_PATH_MAX];
+    char shim[AGENT_PATH_MAX];
+    char node[64], site[64], prefix[64];
+    char gateway[64]; /* of the prefix; "" when there is none */
+    int prefix_bits;
+    char network_error[AGENT_REASON_MAX]; /* why instances get no network of their own */
+    bool root;
+    bool hybrid_cgroup;
+    struct cgroups cgroups;
+    struct images *images;
+    struct agent_state state;
+    struct assign_set *assigned;
+    struct work *works;
+    struct queued_event *events, *events_last;
+    bool pumping;
+    unsigned starting, exec_checks;
+    uv_timer_t timer, observe_timer;
+    uv_pipe_t listener;
+    uv_signal_t sigterm, sigint;
+    struct peer *peers;
+    unsigned npeers;
+    int64_t obs_rev;
+    uint64_t observed; /* stamp of the last change that was sent */
+};
+
+/* ---- main.c: events in, commands out ---- */
+void agent_post(struct agent *agent,
+                const struct agent_event *event);             /* copies; now_ms is set here */
+struct work *agent_work(struct agent *agent, const char *id); /* made if it is not there */
+void agent_instance_dir(const struct agent *agent, const char *id, char out[AGENT_PATH_MAX]);
+
+/* ---- run.c: an instance's life above its shim ---- */
+void run_start(struct work *work);
+void run_stop(struct work *work, int signal, int64_t grace_ms);
+void run_clean(struct work *work);
+void run_remove(struct work *work);
+/* Finds what the folders say is, or was, running; posts FOUND. */
+void run_adopt_all(struct agent *agent);
+void run_link_up(struct work *work); /* (re)connects; what it finds is posted */
+
+/* ---- exec.c, oci.c: what is particular to a driver ---- */
+/* The shim's argv and environment for this start. Vectors of sk_xmalloc'ed strings, NULL at the
+ * end. */
+struct launch {
+    char **argv, **env;
+    size_t argc, argv_cap, envc, env_cap;
+};
+void launch_arg(struct launch *launch, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void launch_env(struct launch *launch, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void launch_release(struct launch *launch);
+/* What every instance is told of itself, HOST and PORT. Replaces nothing that is there already. */
+void launch_instance_env(struct launch *launch, const struct agent *agent,
+                         const struct assignment *a);
+int exec_launch(struct work *work, const struct assignment *a, struct launch *launch,
+                struct sk_err *err);
+int oci_launch(struct work *work, const struct assignment *a, struct launch *launch,
+               struct sk_err *err);
+/* 0, and whom a program of the host runs as. */
+int exec_user(struct sk_str user, uid_t *ret_uid, gid_t *ret_gid, bool *ret_has,
+              struct sk_err *err);
+/* The argv of a check inside the container; env of the caller: a default one. */
+void oci_check_argv(const struct work *work, const struct assignment *a, struct launch *launch);
+void oci_clean(struct work *work); /* posts CLEANED */
+/* Bridge, forwarding; sets network_error. */
+void oci_network_up(struct agent *agent);
+
+/* ---- checks.c ---- */
+void check_start(struct work *work);
+void check_answer(struct work *work, bool ok, const char *reason);
+void check_drop(struct work *work); /* its run is over */
+
+/* ---- logs.c ---- */
+/* Appends the last `max` lines (text only) as a JSON array to *out. */
+void logs_tail_json(const struct agent *agent, const char *id, unsigned max, struct sk_buf *out);
+struct log_stream;
+typedef void log_lines_fn(void *ctx, struct log_stream *stream, struct sk_str lines_json, bool end);
+struct log_stream *log_stream_open(struct agent *agent, const char *id, int64_t number,
+                                   int64_t tail, bool follow, log_lines_fn *fn, void *ctx,
+                                   struct sk_err *err);
+void log_stream_close(struct log_stream *stream); /* NULL allowed */
+int64_t log_stream_number(const struct log_stream *stream);
+struct log_stream **log_stream_next(struct log_stream *stream);
+
+/* ---- peers.c: the socket ---- */
+int peers_listen(struct agent *agent, struct sk_err *err);
+void peers_observe_soon(struct agent *agent);
+void peers_close_all(struct agent *agent);
+/* ---- frames.c ---- */
+/* 0, or an error that ends the connection. */
+int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk_str bytes,
+                      bool keep, struct sk_err *err);
+int frame_take_node(struct agent *agent, const struct sk_node *tree, struct sk_str bytes, bool keep,
+                    struct sk_err *err);
+/* Reads what the last agent kept; a cache that cannot be read is as none. */
+void frame_load_kept(struct agent *agent);
+/* The observe frame of what changed after `since` (0: full). False: nothing did. */
+bool frame_write_observe(struct agent *agent, uint64_t since, struct sk_buf *out);
+
+#endif

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent with programs of the host: needs no privilege."""
+import json
+import os
+import random
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import *  # noqa: E402,F403
+
+SERVER = ["busybox", "httpd", "-f", "-p", "127.0.0.1:%d", "-h", "/usr/share"]
+
+
+def server(port, **kw):
+    return exec_instance([part % port if "%d" in part else part for part in SERVER], port=port, **kw)
+
+
+def with_agent(function):
+    def wrapped(*args):
+        agent = Agent(log_bytes=int(getattr(function, "log_bytes", 0)))
+        try:
+            function(agent)
+        finally:
+            agent.close()
+    wrapped.__name__ = function.__name__
+    return wrapped
+
+
+@with_agent
+def test_start_health_stop(a):
+    one = server(free_port())
+    a.assign([one])
+    seen = a.wait_state(one["id"], "running", True)
+    assert seen["restarts"] == 0 and seen["reason"] == "", seen
+    pid = a.shim_status(one["id"])["pid"]
+    assert alive(pid)
+    one["want"] = "stop"
+    a.assign([one])
+    seen = a.wait_state(one["id"], "exited")
+    assert seen["signal"] == signal.SIGTERM, seen
+    assert not alive(pid)
+    assert a.shim_status(one["id"])["state"] == "exited"
+
+
+@with_agent
+def test_unlisted_is_stopped(a):
+    one, two = server(free_port()), server(free_port())
+    a.assign([one, two])
+    a.wait_state(one["id"], "running", True)
+    a.wait_state(two["id"], "running", True)
+    a.assign([two])
+    a.wait_state(one["id"], "exited")
+    assert a.seen[two["id"]]["state"] == "running"
+
+
+@with_agent
+def test_stop_of_what_never_was(a):
+    one = exec_instance(["true"], want="stop")
+    a.assign([one])
+    a.wait_state(one["id"], "exited")
+
+
+@with_agent
+def test_environment(a):
+    one = exec_instance(["sh", "-c", "env | sort; id -u; pwd; sleep 100"], {"environment": {"MODE": "prod"}},
+                        port=20123, replica=4)
+    one["spec"]["working_dir"] = "/tmp"
+    one["spec"]["healthcheck"] = {"test": ["CMD", "true"]}
+    a.assign([one])
+    a.wait_state(one["id"], "running", True)
+    a.send({"type": "logs", "stream": 1, "id": one["id"], "tail": 100, "follow": True})
+    a.wait(lambda x: "/tmp" in [line for f in x.logs.get(1, []) for line in f["lines"]])
+    lines = [line for f in a.logs[1] for line in f["lines"]]
+    for want in ("MODE=prod", "HOST=127.0.0.1", "PORT=20123", "SKERRY_REPLICA=4", "SKERRY_SERVICE=web",
+                 "SKERRY_PROJECT=shop", "SKERRY_NODE=n1", "SKERRY_SITE=s1", "SKERRY_INSTANCE=" + one["id"], "/tmp"):
+        assert want in lines, (want, lines)
+
+
+@with_agent
+def test_exit_codes_and_policies(a):
+    never = exec_instance(["sh", "-c", "exit 7"], {"restart": "no"})
+    done = exec_instance(["true"], {"restart": "on-failure"})
+    again = exec_instance(["sh", "-c", "echo last words; exit 9"], {"restart": "always"})
+    thrice = exec_instance(["sh", "-c", "exit 1"], {"restart": "on-failure:2"})
+    a.assign([never, done, again, thrice])
+    seen = a.wait_state(never["id"], "failed")
+    assert seen["exit"] == 7 and seen["restarts"] == 0 and seen["reason"] == "exited with status 7", seen
+    seen = a.wait_state(done["id"], "exited")
+    assert seen["exit"] == 0 and seen["restarts"] == 0, seen
+    a.wait(lambda x: x.seen.get(again["id"], {}).get("restarts", 0) >= 2)
+    seen = a.wait_state(again["id"], "failed")
+    assert seen["exit"] == 9 and seen["log_tail"][-1] == "last words", seen
+    a.wait(lambda x: x.seen.get(thrice["id"], {}).get("restarts") == 2)
+    a.wait_state(thrice["id"], "failed")
+    time.sleep(1)
+    a.pump()
+    assert a.seen[thrice["id"]]["restarts"] == 2, a.seen[thrice["id"]]
+    assert a.seen[never["id"]]["restarts"] == 0
+
+
+@with_agent
+def test_backoff_grows(a):
+    one = exec_instance(["sh", "-c", "date +%s.%N; exit 1"])
+    a.assign([one])
+    a.wait(lambda x: x.seen.get(one["id"], {}).get("restarts", 0) >= 4, 10)
+    a.send({"type": "logs", "stream": 1, "id": one["id"], "tail": 100, "follow": False})
+    a.wait(lambda x: x.logs.get(1) and x.logs[1][-1]["end"])
+    times = [float(line) for f in a.logs[1] for line in f["lines"]]
+    gaps = [b - c for b, c in zip(times[1:], times)]
+    for i, gap in enumerate(gaps[:4]):
+        assert 0.1 * 2 ** i <= gap < 0.1 * 2 ** i + 0.4, gaps
+
+
+@with_agent
+def test_refusals(a):
+    missing = exec_instance(["/no/such/program"])
+    user = exec_instance(["true"], {"user": "nosuchuser"})
+    tmpfs = exec_instance(["true"], {"tmpfs": ["/x"]})
+    folder = exec_instance(["true"], {"working_dir": "/no/such/folder"})
+    a.assign([missing, user, tmpfs, folder])
+    for one, words in ((missing, "start program '/no/such/program': No such file"),
+                       (user, "user 'nosuchuser' does not exist"), (tmpfs, "'tmpfs' needs an image"),
+                       (folder, "change to folder '/no/such/folder'")):
+        seen = a.wait_state(one["id"], "failed")
+        assert words in seen["reason"], seen
+
+
+@with_agent
+def test_port_taken(a):
+    port = free_port()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", port))
+        s.listen()
+        one = server(port)
+        a.assign([one])
+        seen = a.wait_state(one["id"], "failed")
+        assert "exited with status" in seen["reason"] and "in use" in seen["log_tail"][-1], seen
+    a.wait_state(one["id"], "running", True)  # the port is free now: the next try makes it
+
+
+@with_agent
+def test_checks(a):
+    port = free_port()
+    http = server(port)
+    http["spec"]["healthcheck"] = {"test": ["CMD-SHELL", "busybox wget -qO- http://127.0.0.1:$PORT/ | grep -q zzz || exit 0"]}
+    never = exec_instance(["sleep", "100"], {"healthcheck": {"test": ["CMD", "false"], "interval": "200ms", "retries": 2}})
+    a.assign([http, never])
+    a.wait_state(http["id"], "running", True)
+    a.wait(lambda x: x.seen.get(never["id"], {}).get("reason", "").startswith("its check fails"), 5)
+    assert a.seen[never["id"]]["healthy"] is False
+    seen = a.wait_state(never["id"], "failed", seconds=15)
+    assert "its check fails: 'false' exited with 1" in seen["reason"], seen
+
+
+@with_agent
+def test_grace_then_kill(a):
+    one = exec_instance(["sh", "-c", "trap '' TERM; (setsid sleep 1000 &) ; while :; do sleep 0.05; done"],
+                        {"stop_grace_period": "300ms"})
+    a.assign([one])
+    a.wait_state(one["id"], "running", True)
+    begin = time.time()
+    one["want"] = "stop"
+    a.assign([one])
+    seen = a.wait_state(one["id"], "exited")
+    assert 0.25 < time.time() - begin < 2, time.time() - begin
+    assert seen["signal"] == signal.SIGKILL, seen
+
+
+@with_agent
+def test_changed_generation_replaces(a):
+    one = server(free_port())
+    a.assign([one])
+    a.wait_state(one["id"], "running", True)
+    pid = a.shim_status(one["id"])["pid"]
+    one["generation"] = 2
+    a.assign([one])
+    a.wait(lambda x: x.seen[one["id"]]["restarts"] == 1 and x.seen[one["id"]]["healthy"])
+    assert a.shim_status(one["id"])["pid"] != pid and not alive(pid)
+
+
+def test_log_rotation():
+    a = Agent(log_bytes=8192)
+    try:
+        one = exec_instance(["sh", "-c", "i=0; while [ $i -lt 2000 ]; do echo line $i of a log; i=$((i+1)); done; sleep 100"])
+        a.assign([one])
+        a.wait_state(one["id"], "running", True)
+        a.send({"type": "logs", "stream": 1, "id": one["id"], "tail": 5, "follow": False})
+        a.wait(lambda x: x.logs.get(1) and x.logs[1][-1]["end"])
+        assert a.logs[1][0]["lines"] == ["line %d of a log" % i for i in range(1995, 2000)], a.logs
+        folder = os.path.join(a.data, "agent", "instances", one["id"])
+        files = sorted(f for f in os.listdir(folder) if f.startswith("log"))
+        assert files == ["log", "log.1", "log.2"], files
+        for f in files:
+            assert os.path.getsize(os.path.join(folder, f)) <= 8192 + 16384, f
+    finally:
+        a.close()
+
+
+@with_agent
+def test_log_follow(a):
+    one = exec_instance(["sh", "-c", "echo first; sleep 0.7; echo second; printf half; sleep 100"])
+    a.assign([one])
+    a.wait_state(one["id"], "running")
+    a.send({"type": "logs", "stream": 5, "id": one["id"], "tail": 10, "follow": True})
+    a.wait(lambda x: "second" in [line for f in x.logs.get(5, []) for line in f["lines"]])
+    assert not a.logs[5][-1]["end"]
+    a.send({"type": "logs_end", "stream": 5})
+    a.send({"type": "logs", "stream": 6, "id": "ffffffff", "tail": 10, "follow": True})
+    a.wait(lambda x: x.logs.get(6))
+    assert a.logs[6][0]["end"] and "no instance" in a.logs[6][0]["error"]
+
+
+@with_agent
+def test_kill_agent_20_rounds(a):
+    """kill -9 at random moments while work starts, runs, ends: adopted, never twice, exit statuses kept."""
+    rng = random.Random(7)
+    steady = [server(free_port(), replica=i) for i in range(3)]
+    a.assign(steady)
+    for one in steady:
+        a.wait_state(one["id"], "running", True)
+    pids = {one["id"]: a.shim_status(one["id"])["pid"] for one in steady}
+    for round_number in range(20):
+        extra = exec_instance(["sh", "-c", "sleep 0.0%d; exit %d" % (rng.randrange(1, 9), 10 + round_number)],
+                              {"restart": "no"})
+        a.assign(steady + [extra])
+        time.sleep(rng.random() * 0.06)
+        a.kill()
+        time.sleep(rng.random() * 0.05)
+        a.start()
+        a.assign(steady + [extra])
+        seen = a.wait_state(extra["id"], "failed")
+        assert seen["exit"] == 10 + round_number, seen
+        assert seen["restarts"] == 0, seen
+        for one in steady:
+            seen = a.wait_state(one["id"], "running", True)
+            assert a.shim_status(one["id"])["pid"] == pids[one["id"]] and alive(pids[one["id"]])
+            assert seen["restarts"] == 0, seen
+
+
+@with_agent
+def test_cached_assignment(a):
+    one = server(free_port())
+    a.assign([one])
+    a.wait_state(one["id"], "running", True)
+    pid = a.shim_status(one["id"])["pid"]
+    a.kill()
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    a.start()  # nobody sends an assignment: it restarts the work from what it kept
+    seen = a.wait_state(one["id"], "running", True)
+    assert seen["restarts"] == 1, seen
+
+
+@with_agent
+def test_exit_while_agent_is_away(a):
+    one = exec_instance(["sh", "-c", "sleep 0.3; exit 42"], {"restart": "no"})
+    a.assign([one])
+    a.wait_state(one["id"], "running")
+    a.kill()
+    time.sleep(0.6)
+    a.start()
+    seen = a.wait_state(one["id"], "failed")
+    assert seen["exit"] == 42, seen
+
+
+@with_agent
+def test_shim_killed(a):
+    one = server(free_port())
+    a.assign([one])
+    a.wait_state(one["id"], "running", True)
+    status = a.shim_status(one["id"])
+    os.kill(status["shim_pid"], signal.SIGKILL)
+    a.wait(lambda x: x.seen[one["id"]]["restarts"] == 1 and x.seen[one["id"]]["healthy"])
+    assert not alive(status["pid"])
+
+
+@with_agent
+def test_bad_frames(a):
+    good = server(free_port())
+    bad = dict(server(1), spec={"command": ["x"], "nosuchthing": 1, "healthcheck": {"test": 3}})
+    a.assign([good, bad])
+    a.wait_state(good["id"], "running", True)
+    seen = a.wait_state(bad["id"], "failed")
+    assert "test" in seen["reason"], seen
+    for payload in (b"\xff\xff\xff\xff", struct.pack(">I", 3) + b"{x}", struct.pack(">I", 0)):
+        a.connect()
+        a.sock.sendall(payload)
+        a.sock.settimeout(5)
+        data = b""
+        while True:
+            got = a.sock.recv(65536)
+            if not got:
+                break
+            data += got
+        assert b'"error"' in data, data
+    a.connect()
+    a.assign([dict(good, id="../../etc")])
+    a.wait(lambda x: any(f["type"] == "error" for f in x.history))
+    a.connect()
+    a.wait_state(good["id"], "running", True)
+
+
+run(globals())
