@@ -12,6 +12,10 @@
 #include <string.h>
 #include <time.h>
 
+/* with clang the C library's checking forms are macros, and a macro is not to be poisoned */
+#undef sprintf
+#undef vsprintf
+
 #pragma GCC poison strcpy strcat sprintf vsprintf strtok gets
 #pragma GCC poison system popen tmpnam tempnam mktemp
 #pragma GCC poison gmtime localtime ctime asctime
