@@ -4,13 +4,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
+
 #include <uv.h>
 
 #include "base/buf.h"
 #include "net/channel.h"
 #include "net/frame.h"
 #include "net/tls.h"
+#include "sys/table.h"
 
 /*
  * Inside src/net only: what server and client share. An endpoint owns connections; a connection

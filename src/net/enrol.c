@@ -24,33 +24,6 @@ int net_renew_request(const struct net_identity *identity, struct sk_buf *ret_js
     return rc;
 }
 
-int net_renew_answer(const struct net_ca *ca, const struct net_peer_info *peer,
-                     const struct net_frame *renew, const char *const *names, size_t nnames,
-                     int64_t wall_ms, struct sk_buf *ret_json, struct net_cert_info *ret_info,
-                     struct sk_err *err)
-{
-    const struct net_issue issue = {.kind = peer->cert.kind,
-                                    .node = peer->cert.node,
-                                    .names = names,
-                                    .nnames = nnames,
-                                    .wall_ms = wall_ms};
-    struct sk_buf cert = SK_BUF_INIT;
-    struct sk_jw w;
-    int rc =
-        net_ca_issue(ca, sk_map_str(renew->tree, "csr", SK_STR_NULL), &issue, &cert, ret_info, err);
-
-    if (rc == 0) {
-        sk_jw_init(&w, ret_json);
-        sk_jw_obj(&w);
-        sk_jw_kint(&w, "v", 1);
-        sk_jw_kcstr(&w, "type", "renewed");
-        sk_jw_kstr(&w, "cert", sk_buf_str(&cert));
-        sk_jw_obj_end(&w);
-    }
-    sk_buf_release(&cert);
-    return rc;
-}
-
 int net_renew_finish(const struct net_identity *identity, const struct net_frame *renewed,
                      struct net_identity *ret, struct sk_err *err)
 {

@@ -52,12 +52,6 @@ int net_join(const struct net_join *join, struct net_joined *ret, struct sk_err 
 /* The node's `renew` frame. Appends. */
 int net_renew_request(const struct net_identity *identity, struct sk_buf *ret_json,
                       struct sk_err *err);
-/* Control's answer, `renewed`: for the peer's own name and kind, whatever the request says. `names`
- * are the node's addresses. Appends. */
-int net_renew_answer(const struct net_ca *ca, const struct net_peer_info *peer,
-                     const struct net_frame *renew, const char *const *names, size_t nnames,
-                     int64_t wall_ms, struct sk_buf *ret_json, struct net_cert_info *ret_info,
-                     struct sk_err *err);
 /* The node's new identity, checked to be its own; then net_identity_save_cert() and
  * net_client_set_identity(). */
 int net_renew_finish(const struct net_identity *identity, const struct net_frame *renewed,

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/hash.h"
@@ -16,6 +15,7 @@
 #include "net/address.h"
 #include "net/identity.h"
 #include "sys/clock.h"
+#include "sys/table.h"
 
 #define MAC_BYTES 16
 #define MAC_AT (NET_PROBE_BYTES - MAC_BYTES)

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "base/mem.h"
+#include "sys/table.h"
 
 /* One of either: a serial (until_ms unused) or a node's name. Keys from other machines are at most
  * NET_NAME_SIZE long; longer ones can match nothing and are dropped. */

@@ -106,6 +106,9 @@ static int use_identity(SSL_CTX *ctx, const struct net_identity *identity, struc
 
 static int set_rules(SSL_CTX *ctx)
 {
+    /* not literals: OpenSSL's macros cast const away */
+    static char groups[] = "X25519:P-256";
+    static char sigalgs[] = "ECDSA+SHA256";
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
 
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -120,8 +123,8 @@ static int set_rules(SSL_CTX *ctx)
            SSL_CTX_set_max_early_data(ctx, 0) == 1 && SSL_CTX_set_num_tickets(ctx, 1) == 1 &&
            SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
                                          "TLS_CHACHA20_POLY1305_SHA256") == 1 &&
-           SSL_CTX_set1_groups_list(ctx, "X25519:P-256") == 1 &&
-           SSL_CTX_set1_sigalgs_list(ctx, "ECDSA+SHA256") == 1 &&
+           SSL_CTX_set1_groups_list(ctx, groups) == 1 &&
+           SSL_CTX_set1_sigalgs_list(ctx, sigalgs) == 1 &&
            X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT) == 1;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fixture.h"
 
+#include "base/json.h"
+
 /* The channel as it is meant to be used. */
 
 static void hello_and_frames_both_ways(void **state)
@@ -257,10 +259,12 @@ static void renewal_over_the_channel(void **state)
 {
     struct world *w = fx_new();
     struct net_identity next = {0}, other = {0};
-    struct sk_buf json = SK_BUF_INIT;
+    struct net_issue issue = {.kind = NET_CERT_NODE, .node = "fra-1"};
+    struct sk_buf json = SK_BUF_INIT, cert = SK_BUF_INIT;
     struct sk_arena *arena = sk_arena_new();
     struct net_frame frame;
     struct net_cert_info info;
+    struct sk_jw jw;
     struct sk_err err = {0};
     struct sk_err why = {.code = SK_ERR_UNAVAILABLE, .msg = "again"};
     (void)state;
@@ -273,8 +277,16 @@ static void renewal_over_the_channel(void **state)
     fx_until(w, &w->s.frames, 1);
     assert_int_equal(net_frame_parse(sk_str(w->s.bytes), arena, &frame, &err), 0);
     sk_buf_clear(&json);
+    issue.wall_ms = sys_wall_ms();
     assert_int_equal(
-        net_renew_answer(w->ca, &w->s.info, &frame, NULL, 0, sys_wall_ms(), &json, &info, &err), 0);
+        net_ca_issue(w->ca, sk_map_str(frame.tree, "csr", SK_STR_NULL), &issue, &cert, &info, &err),
+        0);
+    sk_jw_init(&jw, &json);
+    sk_jw_obj(&jw);
+    sk_jw_kint(&jw, "v", 1);
+    sk_jw_kcstr(&jw, "type", "renewed");
+    sk_jw_kstr(&jw, "cert", sk_buf_str(&cert));
+    sk_jw_obj_end(&jw);
     assert_string_equal(info.node, "fra-1");
     assert_int_equal(info.kind, NET_CERT_NODE);
     assert_int_equal(net_send(w->s.peer, sk_buf_str(&json), &err), 0);
@@ -295,6 +307,7 @@ static void renewal_over_the_channel(void **state)
     assert_false(w->s.info.resumed);
     net_identity_release(&next);
     sk_buf_release(&json);
+    sk_buf_release(&cert);
     sk_arena_free(arena);
     fx_free(w);
 }
