@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "control/internal.h"
+
+/*
+ * Assignments: what one node is told, whole, each time that anything in it changed. Whether it
+ * changed is found by writing it and comparing with what was sent last.
+ */
+
+void ctl_dirty(struct control *c, struct ctl_node *n)
+{
+    n->dirty = true;
+    c->dirty_some = true;
+}
+
+static int inst_sort(const void *a, const void *b)
+{
+    const struct ctl_inst *ia = *(struct ctl_inst *const *)a;
+    const struct ctl_inst *ib = *(struct ctl_inst *const *)b;
+    int order = strcmp(ia->svc->project, ib->svc->project);
+    if (order == 0) {
+        order = strcmp(ia->svc->name, ib->svc->name);
+    }
+    if (order == 0 && ia->replica != ib->replica) {
+        order = ia->replica < ib->replica ? -1 : 1;
+    }
+    return order ? order : strcmp(ia->id, ib->id);
+}
+
+static void write_instances(struct sk_jw *w, const struct ctl_node *n)
+{
+    struct ctl_inst **sorted = sk_xcalloc(n->ninsts + 1, sizeof(struct ctl_inst *));
+
+    for (size_t i = 0; i < n->ninsts; i++) {
+        sorted[i] = n->insts[i];
+    }
+    qsort(sorted, n->ninsts, sizeof(struct ctl_inst *), inst_sort);
+    sk_jw_key(w, "instances");
+    sk_jw_arr(w);
+    for (size_t k = 0; k < n->ninsts; k++) {
+        const struct ctl_inst *i = sorted[k];
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "id", i->id);
+        sk_jw_kcstr(w, "project", i->svc->project);
+        sk_jw_kcstr(w, "service", i->svc->name);
+        sk_jw_kint(w, "replica", i->replica);
+        sk_jw_kint(w, "generation", i->generation);
+        sk_jw_kcstr(w, "spec_hash", i->spec->hash);
+        sk_jw_kcstr(w, "want", i->role == CTL_STOPPING ? "stop" : "run");
+        sk_jw_kcstr(w, "driver", i->spec->exec ? "exec" : "oci");
+        sk_jw_key(w, "image");
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "ref", i->spec->image);
+        sk_jw_kcstr(w, "digest", i->spec->digest);
+        sk_jw_obj_end(w);
+        sk_jw_kcstr(w, "address", i->address);
+        sk_jw_kint(w, "port", i->port);
+        sk_jw_key(w, "spec");
+        sk_jw_raw(w, sk_str(i->spec->json));
+        sk_jw_obj_end(w);
+    }
+    sk_jw_arr_end(w);
+    free(sorted);
+}
+
+static void write_prefetch(const struct control *c, struct sk_jw *w, const struct ctl_node *n)
+{
+    size_t low = 0;
+    size_t high = c->nprefetch;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (strcmp(c->prefetch[mid].node->name, n->name) < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    sk_jw_key(w, "prefetch");
+    sk_jw_arr(w);
+    for (; low < c->nprefetch && c->prefetch[low].node == n; low++) {
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "ref", c->prefetch[low].spec->image);
+        sk_jw_kcstr(w, "digest", c->prefetch[low].spec->digest);
+        sk_jw_obj_end(w);
+    }
+    sk_jw_arr_end(w);
+}
+
+static void write_others(const struct control *c, struct sk_jw *w, const struct ctl_node *n)
+{
+    sk_jw_key(w, "probe");
+    sk_jw_arr(w);
+    for (size_t i = 0; i < n->nprobes; i++) {
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "node", n->probes[i].target->name);
+        sk_jw_kcstr(w, "address", n->probes[i].target->address);
+        sk_jw_obj_end(w);
+    }
+    sk_jw_arr_end(w);
+    sk_jw_key(w, "peers");
+    sk_jw_arr(w);
+    for (size_t i = 0; i < c->nnodes; i++) {
+        const struct ctl_node *peer = c->nodes[i];
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "node", peer->name);
+        sk_jw_kcstr(w, "site", peer->site->name);
+        sk_jw_kcstr(w, "address", peer->address);
+        sk_jw_kcstr(w, "prefix", peer->prefix);
+        sk_jw_kbool(w, "alive", ctl_node_up(peer));
+        sk_jw_obj_end(w);
+    }
+    sk_jw_arr_end(w);
+    sk_jw_key(w, "revoked");
+    sk_jw_arr(w);
+    for (size_t i = 0; i < c->nrevoked; i++) {
+        sk_jw_cstr(w, c->revoked[i]->serial);
+    }
+    sk_jw_arr_end(w);
+}
+
+static char *body_make(const struct control *c, const struct ctl_node *n)
+{
+    struct sk_buf out = SK_BUF_INIT;
+    struct sk_jw w;
+
+    sk_jw_init(&w, &out);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "assign");
+    write_instances(&w, n);
+    write_prefetch(c, &w, n);
+    write_others(c, &w, n);
+    sk_jw_key(&w, "ingress");
+    if (n->site->ingress != NULL && n->site->view != NULL &&
+        strcmp(n->site->ingress, n->name) == 0) {
+        struct sk_buf view = SK_BUF_INIT;
+        sk_buf_printf(&view, "{\"rev\":%lld,", (long long)n->site->view_rev);
+        sk_buf_adds(&view, n->site->view + 1);
+        sk_jw_raw(&w, sk_buf_str(&view));
+        sk_buf_release(&view);
+    } else {
+        sk_jw_null(&w);
+    }
+    sk_jw_obj_end(&w);
+    return sk_buf_steal(&out, NULL);
+}
+
+static void emit(struct control *c, struct ctl_node *n)
+{
+    struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_ASSIGN);
+    struct sk_buf frame = SK_BUF_INIT;
+
+    sk_buf_printf(&frame, "{\"rev\":%lld,", (long long)n->rev);
+    sk_buf_adds(&frame, n->body + 1);
+    cmd->u.assign.node = sk_arena_str(c->out->arena, sk_str(n->name));
+    cmd->u.assign.rev = n->rev;
+    cmd->u.assign.body = sk_arena_str(c->out->arena, sk_buf_str(&frame));
+    sk_buf_release(&frame);
+    n->sent_ms = c->now_ms;
+    c->next_resend_ms = ctl_i64_min(c->next_resend_ms, c->now_ms + CTL_RESEND_MS);
+    for (size_t i = 0; i < n->nprobes; i++) {
+        if (n->probes[i].asked_rev == 0) {
+            n->probes[i].asked_rev = n->rev;
+        }
+    }
+    for (size_t i = 0; i < n->ninsts; i++) {
+        if (n->insts[i]->role == CTL_STOPPING && n->insts[i]->stop_rev == 0) {
+            n->insts[i]->stop_rev = n->rev;
+        }
+    }
+}
+
+static void node_assign(struct control *c, struct ctl_node *n)
+{
+    char *body = body_make(c, n);
+
+    n->dirty = false;
+    if (n->rev != 0 && n->body != NULL && strcmp(n->body, body) == 0) {
+        free(body);
+        return;
+    }
+    free(n->body);
+    n->body = body;
+    c->rev_last = ctl_i64_max(c->rev_last + 1, c->wall_ms); /* grows over restarts too */
+    n->rev = c->rev_last;
+    emit(c, n);
+}
+
+static void resend_step(struct control *c)
+{
+    if (c->now_ms < c->next_resend_ms) {
+        return;
+    }
+    c->next_resend_ms = INT64_MAX;
+    for (size_t i = 0; i < c->nnodes; i++) {
+        struct ctl_node *n = c->nodes[i];
+        if (!n->connected || n->rev == 0 || n->acked_rev >= n->rev) {
+            continue;
+        }
+        if (c->now_ms - n->sent_ms >= CTL_RESEND_MS) {
+            emit(c, n);
+        } else {
+            c->next_resend_ms = ctl_i64_min(c->next_resend_ms, n->sent_ms + CTL_RESEND_MS);
+        }
+    }
+}
+
+void ctl_assign_step(struct control *c)
+{
+    if (c->dirty_all || c->dirty_some) {
+        for (size_t i = 0; i < c->nnodes; i++) {
+            struct ctl_node *n = c->nodes[i];
+            if (n->connected && (c->dirty_all || n->dirty)) {
+                node_assign(c, n);
+            }
+        }
+        c->dirty_all = c->dirty_some = false;
+    }
+    resend_step(c);
+}

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_CONTROL_INTERNAL_H
+#define SK_CONTROL_INTERNAL_H
+
+#include <uthash.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/prng.h"
+#include "base/tree.h"
+#include "control/control.h"
+
+/*
+ * The insides of the step machine, shared by the files of src/control.
+ *
+ * Two kinds of state live side by side in these structs and must not be mixed up: what the store
+ * committed (set only by ctl_record_apply(), at LOADED and after a TXN), and what is only known
+ * here and now (liveness, observations, what was sent; each block is marked "live"). Everything is
+ * iterated in name order, or in the order of a sorted array.
+ */
+#define CTL_PREFIX "/skerry/v1/"
+#define CTL_ROUTED_HEALTHY_MS 500  /* a new copy serves this long before the old one is stopped */
+#define CTL_HEARS_MS 1000          /* a witness that heard less than this ago hears */
+#define CTL_HEARS_SUSPECT_MS 750   /* the same, when only traffic is at stake */
+#define CTL_RETURN_MS 1000         /* beats for this long before something lost is back */
+#define CTL_SETTLE_MS 10000        /* whole again for this long before anything moves back */
+#define CTL_RETRY_MS 1000          /* after a failed commit or plan */
+#define CTL_RESEND_MS 2000         /* an assignment that was not acknowledged */
+#define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
+#define CTL_KEEP_PRICE_HOURS 1e6   /* a move price at which only hard rules and goals move things */
+#define CTL_TRIES_MAX 5            /* a request that keeps meeting a moved state */
+#define CTL_EXEC_PORT_FIRST 20000
+#define CTL_EXEC_PORT_LAST 29999
+#define CTL_PROBES_MAX 64
+
+struct ctl_node;
+
+enum ctl_life { CTL_UNKNOWN, CTL_ALIVE, CTL_SUSPECT, CTL_LOST, CTL_LIFE_COUNT };
+const char *ctl_life_name(enum ctl_life life);
+
+struct ctl_rtt {
+    char *to;     /* site name */
+    double ema;   /* ms */
+    double shown; /* moves only when ema left it by a fifth and 1 ms */
+};
+
+struct ctl_site {
+    char *name;
+    char *raw; /* the record */
+    int64_t mod_rev;
+    char *region, *country, *provider;
+    bool has_at, has_egress, drained;
+    double lat, lon, egress_per_gb, price_gb_month;
+    enum site_trust trust;
+    /* live */
+    bool lost, link;     /* verdicts */
+    size_t at;           /* scratch: its index */
+    struct ctl_rtt *rtt; /* by site name */
+    size_t nrtt, caprtt;
+    char *ingress; /* node name, NULL if there is none */
+    char *view;    /* JSON without rev; NULL until first made */
+    int64_t view_rev;
+};
+
+struct ctl_heard {
+    struct ctl_node *target;
+    int64_t age_ms, rtt_us;
+};
+
+struct ctl_probe {
+    struct ctl_node *target;
+    int64_t asked_rev; /* the assignment that first held it */
+    int64_t since_ms;  /* when that was acknowledged; < 0: not yet */
+};
+
+struct ctl_node {
+    char *name;
+    char *raw;
+    int64_t mod_rev;
+    struct ctl_site *site;
+    char *address, *machine_id, *incarnation, *prefix;
+    int64_t cpus_nano, memory_bytes, disk_bytes;
+    bool has_price, drained;
+    double price_hour;
+    struct sk_kv *labels; /* owned strings, by key */
+    size_t nlabels;
+    /* live */
+    bool connected, link;
+    enum ctl_life life;
+    int64_t last_beat_ms, up_since_ms;
+    int64_t acked_rev, full_obs_rev;
+    char *new_address; /* seen at a hello, not yet on record */
+    bool full_seen;    /* a full observation came since the channel opened */
+    char *boot, *version;
+    struct ctl_heard *heard;
+    size_t nheard;
+    struct ctl_probe *probes;
+    size_t nprobes;
+    /* what was sent */
+    bool dirty;
+    char *body; /* without rev */
+    int64_t rev, sent_ms;
+    /* allocation */
+    uint32_t next_host;
+    uint16_t next_port;
+    struct ctl_inst **insts;
+    size_t ninsts, capinsts;
+    int64_t used_cpus, used_memory, used_disk; /* scratch of a reconcile pass */
+    int64_t mark_age, mark_own_age;            /* scratch of a verdict pass */
+    bool mark_own_asked;
+};
+
+struct ctl_link {
+    char *a, *b; /* site names, a < b */
+    char *raw;
+    int64_t mod_rev;
+    bool has_rtt, has_price;
+    double rtt_ms, price_per_gb;
+};
+
+/* A declaration in force, shared with plan jobs; references change on the loop thread only. */
+struct ctl_project {
+    unsigned refs;
+    struct project *decl;
+    struct sk_arena *arena;
+    const struct sk_node *tree;     /* of the canonical form; in arena */
+    struct control_digest *digests; /* by image; in arena */
+    size_t ndigests;
+    char *who;
+    int64_t wall_ms, mod_rev;
+};
+
+struct ctl_planref {
+    unsigned refs;
+    struct plan *plan;
+};
+
+struct ctl_spec { /* one way to run a service; shared by its instances */
+    char hash[72];
+    char *json, *image;
+    char *digest;
+    bool exec;
+    unsigned refs;
+    UT_hash_handle hh;
+};
+
+enum ctl_role { CTL_ACTIVE, CTL_SUPERSEDED, CTL_STOPPING };
+
+struct ctl_svc;
+struct ctl_inst {
+    char id[33];
+    struct ctl_svc *svc;
+    int64_t replica, generation;
+    struct ctl_node *node;
+    struct ctl_spec *spec;
+    char *address;
+    uint16_t port;
+    enum ctl_role role;
+    int64_t cpus_nano, memory_bytes, disk_bytes;
+    int64_t created_wall_ms, mod_rev;
+    char *extra; /* members of the record that are not known here, a JSON map; NULL: none */
+    UT_hash_handle hh;
+    /* live */
+    bool presumed; /* read back at start and not yet observed: routed to for the time being */
+    bool observed, seen, touched; /* seen, touched: scratch of one observation, of one pass */
+    enum control_instance_state state;
+    enum control_health health;
+    int64_t since_ms, restarts, exit, signal;
+    bool has_exit, has_signal;
+    char *reason;
+    char **log_tail;
+    size_t nlog_tail;
+    int64_t noted_ms;   /* when control first knew it: the health gate counts from here */
+    int64_t healthy_ms; /* since when it is healthy; < 0: it is not */
+    int64_t stop_rev;   /* the assignment that first said stop; 0: none yet */
+};
+
+struct ctl_place {
+    struct ctl_node *node; /* NULL: no place, or a node that is gone */
+    bool overlay;
+};
+
+struct ctl_svc {
+    char *project, *name;
+    struct ctl_inst **insts; /* by (replica, generation, id) */
+    size_t ninsts, capinsts;
+    /* derived from projects, plan and overlay by ctl_derive() */
+    struct ctl_project *proj; /* NULL: no longer declared */
+    const struct service *decl;
+    struct ctl_spec *want;
+    struct ctl_place *place; /* decl->replicas of them */
+    size_t nplace;
+    /* live */
+    char halted[72]; /* spec hash whose rollout was stopped */
+    char *blocked;   /* why the reconciler waits, for people; NULL: it does not */
+};
+
+struct ctl_overlay { /* a placement that failover changed */
+    char *project, *service, *node;
+    int64_t replica;
+};
+
+struct ctl_token {
+    char *hash, *raw, *site, *role, *who, *used_by;
+    int64_t expires_wall_ms, mod_rev;
+};
+
+struct ctl_key {
+    char *hash, *name, *role, *who;
+    int64_t wall_ms;
+};
+
+struct ctl_cert {
+    char *serial;
+    int64_t not_after_ms;
+};
+struct ctl_certs { /* of one node */
+    char *node;
+    struct ctl_cert *items;
+    size_t count;
+};
+
+struct ctl_revoked {
+    char *serial, *node;
+    int64_t not_after_ms;
+};
+
+struct ctl_evrec {
+    int64_t seq;
+    char *json;
+};
+
+struct ctl_piece { /* of a document kept in several records */
+    char *key, *text;
+    int64_t mod_rev;
+};
+
+/* A request that waits its turn, copied into its own arena. */
+enum ctl_req_kind { CTL_REQ_JOIN, CTL_REQ_RENEW, CTL_REQ_API };
+struct ctl_req {
+    struct ctl_req *next;
+    struct sk_arena *arena;
+    enum ctl_req_kind kind;
+    uint64_t id;
+    unsigned tries;
+    struct sk_str renew_node, renew_csr;
+    struct control_join join;
+    struct control_request api;
+};
+
+struct ctl_prefetch { /* a node that a losses row names for an image */
+    const struct ctl_node *node;
+    const struct ctl_spec *spec;
+};
+
+struct ctl_note { /* an event that waits for the next transaction */
+    char *what, *node, *site, *project, *service, *text;
+};
+
+/* A transaction being built or under way. */
+struct ctl_txn {
+    struct sk_arena *arena;
+    struct control_op *ops;
+    size_t nops, capops;
+    struct control_commands after; /* given out once it is committed */
+    struct ctl_req *req;           /* owned; NULL: control's own */
+    struct plan *plan;             /* owned; adopted with it, so that it is not read back */
+    uint64_t request;
+    bool removes_input; /* of plans: their basis must move all the same */
+    int64_t nevents;
+    struct ctl_note *notes; /* that it carries; they go back to control if it fails */
+    size_t nnotes, capnotes;
+};
+
+enum ctl_job_kind { CTL_JOB_REQUEST, CTL_JOB_FAILOVER, CTL_JOB_SETTLE };
+struct ctl_job {
+    struct control_plan_job pub;
+    enum ctl_job_kind kind;
+    struct sk_arena *arena;
+    struct inventory *inv;
+    struct ctl_project **projects; /* referenced */
+    size_t nprojects;
+    struct ctl_planref *base; /* referenced: strings of current */
+    struct plan current;
+    struct ctl_req *req; /* owned */
+    int64_t basis;
+    uint64_t stamp; /* c->stamp when it was made */
+    const struct project **decls;
+    /* the answer */
+    bool finished, verified;
+    struct plan *result; /* owned */
+    char *findings;
+    struct sk_err error;
+    /* of its making */
+    char own_site[64];
+};
+enum { CTL_SLOT_REQUEST, CTL_SLOT_OWN, CTL_SLOT_COUNT };
+
+struct ctl_mods { /* how the world of a plan job differs from the committed one */
+    const char *drain_node, *drain_site, *skip_node, *skip_site;
+    bool lost_drained; /* nodes that do not answer take nothing */
+};
+
+struct control {
+    char *own_node;
+    uint16_t ingress_port;
+    int64_t grace_ms, return_moves;
+    struct sk_prng prng;
+    uint8_t secret[32];
+    uint64_t id_counter, next_request;
+
+    bool loaded, loading; /* loading: CONTROL_CMD_LOAD was given out */
+    int64_t now_ms, wall_ms, loaded_ms;
+    char store_id[64];
+    int64_t revision;
+    int64_t basis; /* the newest revision of anything that a plan is made from */
+
+    /* the cluster's record */
+    char *cluster_raw, *cluster, *range, *currency;
+    bool lab, have_cluster;
+    int64_t cluster_rev;
+
+    struct ctl_site **sites;
+    size_t nsites, capsites;
+    struct ctl_node **nodes;
+    size_t nnodes, capnodes;
+    struct ctl_link **links;
+    size_t nlinks, caplinks;
+    struct ctl_project **projects; /* by name */
+    size_t nprojects, capprojects;
+    struct ctl_svc **svcs;
+    size_t nsvcs, capsvcs;
+    struct ctl_inst *insts; /* hash by id */
+    struct ctl_spec *specs; /* hash by hash */
+    struct ctl_token **tokens;
+    size_t ntokens, captokens;
+    struct ctl_key **keys;
+    size_t nkeys, capkeys;
+    struct ctl_certs **certs;
+    size_t ncerts, capcerts;
+    struct ctl_revoked **revoked;
+    size_t nrevoked, caprevoked;
+    struct ctl_piece **pieces; /* plan, plan/0000..., overlay, overlay/0000... */
+    size_t npieces, cappieces;
+    struct ctl_evrec *events; /* ring of the newest, oldest first */
+    size_t nevents, capevents;
+    int64_t event_seq, event_oldest;
+
+    struct ctl_planref *plan; /* NULL: none yet */
+    char *plan_who;
+    int64_t plan_rev, plan_wall_ms;
+    struct ctl_overlay *overlay; /* by (project, service, replica) */
+    size_t noverlay;
+    bool plan_touched, overlay_touched, derive_needed;
+    struct plan effective; /* the plan with the overlay laid over it: control_plan() */
+    struct sk_arena *effective_arena;
+    struct ctl_prefetch *prefetch; /* by node, image; in effective_arena */
+    size_t nprefetch;
+
+    /* live */
+    bool frozen, grace_over;
+    int64_t judge_after_ms;
+    uint64_t stamp;         /* changes whenever failover might find something new */
+    uint64_t failover_done; /* the stamp at which failover had nothing more to do */
+    int64_t whole_ms;       /* since when nothing is lost; < 0: something is */
+    size_t short_told;
+    bool settle_asked; /* settled, or told that it needs a person, since whole_ms */
+    int64_t rev_last;
+    int64_t next_life_ms, next_retry_ms, next_timer_ms;
+    bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some;
+    bool requests_first; /* requests and the reconciler take turns */
+    int64_t next_resend_ms;
+
+    struct ctl_req *queue, **queue_end;
+    struct ctl_txn *pending;
+    struct ctl_job *jobs[CTL_SLOT_COUNT];
+    struct ctl_note *notes;
+    size_t nnotes, capnotes;
+    struct control_commands *out; /* of the running step */
+};
+
+/* util.c */
+char *ctl_dup(struct sk_str s);
+void ctl_set(char **at, struct sk_str s); /* replaces an owned string */
+struct sk_str ctl_arena_dup(struct sk_arena *arena, struct sk_str s);
+bool ctl_is_hex(struct sk_str s, size_t len);
+/* Digits only, leading zeros allowed (the keys of events and chunks). */
+bool ctl_digits(struct sk_str s, int64_t *ret);
+void ctl_id(struct control *c, char out[33]); /* 128 unguessable bits; top bit 0, never all zero */
+struct control_command *ctl_out(struct control_commands *out, enum control_command_kind kind);
+void ctl_commands_move(struct control_commands *to, const struct control_commands *from);
+void ctl_reply_ok(struct control *c, uint64_t request, struct sk_str json);
+void ctl_reply_err(struct control *c, uint64_t request, const struct sk_err *err,
+                   struct sk_str json);
+int64_t ctl_i64_max(int64_t a, int64_t b);
+int64_t ctl_i64_min(int64_t a, int64_t b);
+/* The position of `name` in a sorted array of pointers to structs that start with a char *name, or
+ * where it belongs. */
+bool ctl_find(const void *array, size_t count, struct sk_str name, size_t *ret_at);
+void *ctl_insert(void *array, size_t *count, size_t *cap, size_t at, void *item);
+void ctl_erase(void *array, size_t *count, size_t at);
+
+/* records.c: what is committed -> memory */
+int ctl_record_apply(struct control *c, struct sk_str key, struct sk_str value, int64_t mod_rev,
+                     struct sk_err *err);
+void ctl_record_remove(struct control *c, struct sk_str key);
+int ctl_records_settle(struct control *c, struct plan *plan, struct sk_err *err);
+void ctl_records_clear(struct control *c);
+struct ctl_site *ctl_site(const struct control *c, struct sk_str name);
+struct ctl_node *ctl_node(const struct control *c, struct sk_str name);
+struct ctl_link *ctl_link(const struct control *c, struct sk_str a, struct sk_str b);
+struct ctl_project *ctl_project(const struct control *c, struct sk_str name);
+struct ctl_project *ctl_project_new(struct project *decl, struct sk_err *err);
+void ctl_project_unref(struct ctl_project *p);
+void ctl_planref_drop(struct ctl_planref *ref);
+
+/* insts.c: instances, services, specs; ctl_derive() */
+struct ctl_svc *ctl_svc(const struct control *c, struct sk_str project, struct sk_str name);
+int ctl_inst_apply(struct control *c, struct sk_str id, const struct sk_node *rec, int64_t mod_rev,
+                   struct sk_err *err);
+void ctl_inst_remove(struct control *c, struct sk_str id);
+void ctl_insts_clear(struct control *c);
+void ctl_inst_put(struct control *c, struct ctl_txn *t, const struct ctl_inst *i,
+                  enum ctl_role role);
+struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, struct sk_str json,
+                              struct sk_str image, struct sk_str digest, bool exec);
+void ctl_spec_unref(struct control *c, struct ctl_spec *spec);
+void ctl_derive(struct control *c);
+bool ctl_inst_healthy(const struct ctl_inst *i);
+const char *ctl_role_name(enum ctl_role role);
+
+/* txn.c */
+struct ctl_txn *ctl_txn_new(struct ctl_req *req);
+void ctl_txn_free(struct ctl_txn *t);
+struct sk_str ctl_key_text(struct ctl_txn *t, const char *kind, struct sk_str name);
+void ctl_txn_put(struct ctl_txn *t, struct sk_str key, struct sk_buf *value); /* empties value */
+void ctl_txn_remove(struct ctl_txn *t, struct sk_str key);
+void ctl_txn_doc(struct control *c, struct ctl_txn *t, const char *kind, struct sk_str json,
+                 struct sk_str who);
+struct ctl_evtext {
+    const char *what, *who;
+    struct sk_str node, site, project, service, plan;
+    const char *text;
+};
+void ctl_txn_event(struct control *c, struct ctl_txn *t, const struct ctl_evtext *ev);
+void ctl_note(struct control *c, const char *what, struct sk_str node, struct sk_str site,
+              const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void ctl_note_svc(struct control *c, const char *what, const struct ctl_svc *s, const char *fmt,
+                  ...) __attribute__((format(printf, 4, 5)));
+/* Turns what was noted into events of this transaction. */
+void ctl_notes_flush(struct control *c, struct ctl_txn *t);
+void ctl_notes_free(struct ctl_note *notes, size_t count);
+void ctl_txn_reply(struct ctl_txn *t, struct sk_str json);
+/* Takes over t: sends it, or drops it when it is empty (its after-commands are given out then). */
+void ctl_txn_send(struct control *c, struct ctl_txn *t);
+int ctl_txn_done(struct control *c, const struct control_event *ev, struct sk_err *err);
+void ctl_touch_cluster(struct control *c, struct ctl_txn *t);
+
+/* requests.c */
+void ctl_queue(struct control *c, struct ctl_req *req);
+void ctl_req_free(struct ctl_req *req);
+struct ctl_req *ctl_req_join(const struct control_join *join);
+struct ctl_req *ctl_req_renew(const struct control_event *ev);
+struct ctl_req *ctl_req_api(const struct control_request *in);
+void ctl_request_run(struct control *c, struct ctl_req *req); /* takes req over */
+void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err);
+
+/* set.c: site set, node set, link set, tokens, keys */
+void ctl_req_site_set(struct control *c, struct ctl_req *req);
+void ctl_req_node_set(struct control *c, struct ctl_req *req);
+void ctl_req_link_set(struct control *c, struct ctl_req *req);
+void ctl_req_token_create(struct control *c, struct ctl_req *req);
+void ctl_req_token_revoke(struct control *c, struct ctl_req *req);
+void ctl_req_key_create(struct control *c, struct ctl_req *req);
+void ctl_req_key_revoke(struct control *c, struct ctl_req *req);
+void ctl_req_undrain(struct control *c, struct ctl_req *req);
+void ctl_put_drained(struct control *c, struct ctl_txn *t, struct sk_str name, bool is_site,
+                     bool drained);
+/* Writes `old` with the members of `patch` over it (null removes); both are maps or NULL. */
+void ctl_merge(struct sk_jw *w, const struct sk_node *old, const struct sk_node *patch);
+
+/* members.c */
+void ctl_join(struct control *c, struct ctl_req *req);
+void ctl_renew(struct control *c, struct ctl_req *req);
+void ctl_address_step(struct control *c);
+void ctl_hello(struct control *c, const struct control_event *ev);
+void ctl_bye(struct control *c, const struct control_event *ev);
+void ctl_beat(struct control *c, const struct control_event *ev);
+void ctl_observe(struct control *c, const struct control_event *ev);
+void ctl_req_node_remove(struct control *c, struct ctl_req *req);
+void ctl_req_site_remove(struct control *c, struct ctl_req *req);
+void ctl_node_record(struct sk_jw *w, const struct control_join *j, const char *prefix,
+                     int64_t wall_ms);
+void ctl_site_record(struct sk_jw *w, struct sk_str role);
+void ctl_certs_put(struct control *c, struct ctl_txn *t, struct sk_str node, struct sk_str serial,
+                   int64_t not_after_ms);
+
+/* verdict.c, probes.c */
+void ctl_life_step(struct control *c);
+void ctl_sign_of_life(struct control *c, struct ctl_node *n);
+bool ctl_node_up(const struct ctl_node *n); /* may be given work: not suspect, not lost */
+bool ctl_any_lost(const struct control *c);
+void ctl_probes_step(struct control *c);
+void ctl_probes_acked(struct control *c, struct ctl_node *n);
+void ctl_rtt_heard(struct control *c, struct ctl_node *n);
+bool ctl_rtt_between(const struct control *c, const struct ctl_site *a, const struct ctl_site *b,
+                     double *ret_ms);
+void ctl_forget_node(struct control *c, const struct ctl_node *n);
+
+/* world.c */
+struct ctl_job *ctl_job_new(struct control *c, enum ctl_job_kind kind, const struct ctl_mods *mods,
+                            struct ctl_project *const *projects, size_t nprojects, bool relaxed);
+void ctl_job_send(struct control *c, struct ctl_job *job, unsigned slot);
+void ctl_job_free(struct ctl_job *job);
+struct inventory *ctl_world(const struct control *c, const struct ctl_mods *mods);
+
+/* plans.c: requests that need a plan */
+void ctl_req_planned(struct control *c, struct ctl_req *req);
+void ctl_plan_done(struct control *c, const struct control_event *ev);
+void ctl_jobs_step(struct control *c);
+void ctl_plan_adopt(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who);
+
+/* failover.c */
+void ctl_failover_step(struct control *c);
+void ctl_failover_done(struct control *c, struct ctl_job *job);
+void ctl_settle_step(struct control *c);
+void ctl_settle_done(struct control *c, struct ctl_job *job);
+bool ctl_fits(const struct ctl_node *n, int64_t cpus, int64_t memory, int64_t disk);
+void ctl_count_used(struct control *c);
+
+/* reconcile.c */
+void ctl_reconcile_step(struct control *c);
+/* The instance that a replica should have, or NULL. */
+struct ctl_inst *ctl_target(const struct ctl_svc *s, int64_t replica);
+
+/* addr.c */
+bool ctl_addr_pick(struct control *c, struct ctl_node *n, char out[20]);
+bool ctl_port_pick(struct control *c, struct ctl_node *n, uint16_t *ret);
+int ctl_prefix_pick(const struct control *c, char out[24], struct sk_err *err);
+
+/* view.c, assign.c */
+void ctl_dirty(struct control *c, struct ctl_node *n); /* its assignment may differ now */
+void ctl_views_step(struct control *c);
+void ctl_assign_step(struct control *c);
+
+/* effective.c */
+void ctl_plan_refresh(struct control *c); /* c->effective from plan and overlay */
+
+#endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "control/internal.h"
+
+/*
+ * The reconciler: from what each replica should be (want, place) and what there is (instances, what
+ * nodes report of them) to the next changes on record. Level-triggered; each pass looks at
+ * everything and commits at most one batch.
+ *
+ * The rules, for one replica with target T (right spec, right node) and others:
+ *  - no T: it is made. While a healthy copy with another spec runs, the making is gated (rollout):
+ *    site by site in name order, a quarter of the replicas at a time, and not while one that was
+ * made so is unhealthy; one that stays so for 60 s stops the rollout.
+ *  - T is healthy, and routed to for a moment: the others are told to stop.
+ *  - T is not healthy: the best of the others is left alone; others that do not work are stopped.
+ *  - a node has no room beside the old copy: that copy is stopped first.
+ *  - nothing is stopped on a node that does not answer; its copies are marked as superseded when
+ *    another is made, and stopped when the node is back and the other one is healthy.
+ * Books are closed on an instance only when its node said that it is gone: until then it counts
+ * against the node's capacity.
+ */
+
+struct pass {
+    struct control *c;
+    struct ctl_txn *t;
+    bool full; /* the batch is full: go on after its commit */
+    int64_t wake_ms;
+    /* the first replica that waits for room which only moves of others can make */
+    struct ctl_inst *blocked_old;
+    struct ctl_node *blocked_on;
+    bool busy; /* something is on its way to change by itself */
+};
+
+static bool room(struct pass *p)
+{
+    if (p->t->nops + 8 < CONTROL_TXN_OPS_MAX) {
+        return true;
+    }
+    p->full = true;
+    return false;
+}
+
+static void put_role(struct pass *p, struct ctl_inst *i, enum ctl_role role)
+{
+    if (i->role == role || i->touched || !room(p)) {
+        return;
+    }
+    i->touched = true; /* once in a batch */
+    ctl_inst_put(p->c, p->t, i, role);
+}
+
+static bool matches(const struct ctl_svc *s, const struct ctl_inst *i)
+{
+    return i->role != CTL_STOPPING && i->spec == s->want && i->replica < (int64_t)s->nplace &&
+           s->place[i->replica].node == i->node;
+}
+
+struct group { /* the instances of one replica */
+    struct ctl_inst **insts;
+    size_t count;
+};
+
+static struct group group_of(const struct ctl_svc *s, int64_t replica)
+{
+    size_t low = 0;
+    size_t high = s->ninsts;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (s->insts[mid]->replica < replica) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    struct group g = {s->insts + low, 0};
+    while (low + g.count < s->ninsts && g.insts[g.count]->replica == replica) {
+        g.count++;
+    }
+    return g;
+}
+
+static struct ctl_inst *target_in(const struct ctl_svc *s, struct group g)
+{
+    struct ctl_inst *best = NULL;
+    for (size_t k = 0; k < g.count; k++) {
+        struct ctl_inst *i = g.insts[k];
+        if (matches(s, i) && (best == NULL || (!ctl_inst_healthy(best) && ctl_inst_healthy(i)))) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+struct ctl_inst *ctl_target(const struct ctl_svc *s, int64_t replica)
+{
+    return target_in(s, group_of(s, replica));
+}
+
+/* Unknown counts as working: what has not been observed since the start must not be judged. */
+static bool works(const struct ctl_inst *i)
+{
+    return i->role != CTL_STOPPING && ctl_node_up(i->node) &&
+           (i->presumed || ctl_inst_healthy(i) || !i->observed);
+}
+
+static struct ctl_inst *best_other(struct group g, const struct ctl_inst *target)
+{
+    struct ctl_inst *best = NULL;
+    int best_rank = 0;
+    for (size_t k = 0; k < g.count; k++) {
+        struct ctl_inst *i = g.insts[k];
+        int rank = i == target || i->role == CTL_STOPPING ? 0
+                   : ctl_inst_healthy(i)                  ? 3
+                   : works(i)                             ? 2
+                                                          : 1;
+        if (rank > best_rank) {
+            best = i;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+static bool gone(const struct ctl_inst *i)
+{
+    if (i->role != CTL_STOPPING || i->stop_rev == 0 || i->node->acked_rev < i->stop_rev) {
+        return false;
+    }
+    return i->observed ? i->state == CONTROL_EXITED || i->state == CONTROL_FAILED
+                       : i->node->full_seen;
+}
+
+/* ---- stopping ---- */
+
+static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g, bool wanted)
+{
+    struct control *c = p->c;
+    struct ctl_inst *target = wanted ? target_in(s, g) : NULL;
+    struct ctl_inst *other = best_other(g, target);
+    bool settled = false;
+
+    if (target != NULL && target->healthy_ms >= 0 && ctl_inst_healthy(target)) {
+        settled = c->now_ms - target->healthy_ms >= CTL_ROUTED_HEALTHY_MS;
+        if (!settled && g.count > 1) {
+            p->wake_ms = ctl_i64_min(p->wake_ms, target->healthy_ms + CTL_ROUTED_HEALTHY_MS);
+            p->busy = true;
+        }
+    }
+    for (size_t k = 0; k < g.count; k++) {
+        struct ctl_inst *i = g.insts[k];
+        if (gone(i)) {
+            if (room(p)) {
+                ctl_txn_remove(p->t, ctl_key_text(p->t, "instances", sk_str(i->id)));
+            }
+        } else if (i->role == CTL_STOPPING) {
+            p->busy = p->busy || ctl_node_up(i->node);
+        } else if (i == target) {
+            put_role(p, i, CTL_ACTIVE);
+        } else if (!wanted || settled) {
+            put_role(p, i, CTL_STOPPING);
+        } else if (target != NULL && i->node->life == CTL_LOST) {
+            put_role(p, i, CTL_SUPERSEDED);
+        } else if (other != NULL && i != other && i->observed && !works(i) &&
+                   ctl_node_up(i->node)) {
+            put_role(p, i, CTL_STOPPING);
+        }
+    }
+}
+
+/* ---- making ---- */
+
+static uint16_t service_port(const struct service *d)
+{
+    return d->has_route     ? d->route_port
+           : d->nports > 0  ? d->ports[0].target
+           : d->nexpose > 0 ? d->expose[0]
+                            : 0;
+}
+
+static int64_t generation_for(const struct ctl_svc *s)
+{
+    int64_t last = 0;
+    for (size_t k = 0; k < s->ninsts; k++) {
+        if (s->insts[k]->spec == s->want) {
+            return s->insts[k]->generation;
+        }
+        last = ctl_i64_max(last, s->insts[k]->generation);
+    }
+    return last + 1;
+}
+
+static void blocked(struct ctl_svc *s, const char *fmt, const char *node)
+{
+    char text[256];
+    (void)snprintf(text, sizeof(text), "waits for room on node '%s'%s", node, fmt);
+    ctl_set(&s->blocked, sk_str(text));
+}
+
+static bool make_instance(struct pass *p, struct ctl_svc *s, int64_t replica, struct ctl_node *n)
+{
+    struct control *c = p->c;
+    char address[20] = "";
+    struct ctl_inst i = {
+        .svc = s,
+        .replica = replica,
+        .generation = generation_for(s),
+        .node = n,
+        .spec = s->want,
+        .cpus_nano = s->decl->cpus_nano,
+        .memory_bytes = s->decl->memory_bytes,
+        .disk_bytes = s->decl->disk_bytes,
+        .created_wall_ms = c->wall_ms,
+    };
+
+    if (s->want->exec) {
+        if (!ctl_port_pick(c, n, &i.port)) {
+            blocked(s, ": no port is left", n->name);
+            return false;
+        }
+        i.address = n->address;
+    } else {
+        if (!ctl_addr_pick(c, n, address)) {
+            blocked(s, ": no address is left", n->name);
+            return false;
+        }
+        i.address = address;
+        i.port = service_port(s->decl);
+    }
+    ctl_id(c, i.id);
+    ctl_inst_put(c, p->t, &i, CTL_ACTIVE);
+    n->used_cpus += i.cpus_nano;
+    n->used_memory += i.memory_bytes;
+    n->used_disk += i.disk_bytes;
+    p->busy = true;
+    return true;
+}
+
+/* Whether what is meant to be on the node fits it: if so, waiting and moving will make room. */
+static bool meant_fits(const struct control *c, const struct ctl_node *n)
+{
+    int64_t cpus = 0;
+    int64_t memory = 0;
+    int64_t disk = 0;
+    for (size_t i = 0; i < c->nsvcs; i++) {
+        const struct ctl_svc *s = c->svcs[i];
+        for (size_t r = 0; r < s->nplace; r++) {
+            if (s->place[r].node == n) {
+                cpus += s->decl->cpus_nano;
+                memory += s->decl->memory_bytes;
+                disk += s->decl->disk_bytes;
+            }
+        }
+    }
+    return cpus <= n->cpus_nano && memory <= n->memory_bytes && disk <= n->disk_bytes;
+}
+
+/* Makes the replica's target, or says what it waits for. */
+static void replica_make(struct pass *p, struct ctl_svc *s, int64_t replica, struct group g)
+{
+    struct ctl_node *n = s->place[replica].node;
+    struct ctl_inst *other = best_other(g, NULL);
+
+    if (!room(p)) {
+        return;
+    }
+    if (ctl_fits(n, s->decl->cpus_nano, s->decl->memory_bytes, s->decl->disk_bytes)) {
+        if (make_instance(p, s, replica, n)) {
+            for (size_t k = 0; k < g.count; k++) {
+                if (g.insts[k]->node->life == CTL_LOST && g.insts[k]->role == CTL_ACTIVE) {
+                    put_role(p, g.insts[k], CTL_SUPERSEDED);
+                }
+            }
+        }
+        return;
+    }
+    blocked(s, "", n->name);
+    if (other != NULL && other->node == n && ctl_node_up(n)) {
+        put_role(p, other, CTL_STOPPING); /* no room for two: one after the other */
+        p->busy = true;
+    } else if (other != NULL && ctl_node_up(other->node) && p->blocked_old == NULL) {
+        p->blocked_old = other;
+        p->blocked_on = n;
+    }
+}
+
+/* ---- rollouts ---- */
+
+struct rollout {
+    int64_t under_way, batch;
+    struct ctl_site *site; /* of those under way, else the first in turn */
+    bool halted, replacing;
+};
+
+enum need { NEED_NOTHING, NEED_MAKE, NEED_GATED };
+
+static enum need replica_need(struct pass *p, const struct ctl_svc *s, int64_t replica,
+                              struct group g)
+{
+    const struct ctl_node *n = s->place[replica].node;
+    const struct ctl_inst *other = best_other(g, NULL);
+
+    if (n == NULL || !ctl_node_up(n) || target_in(s, g) != NULL) {
+        return NEED_NOTHING;
+    }
+    bool replaces = other != NULL && works(other) && other->spec != s->want;
+    return replaces ? NEED_GATED : NEED_MAKE;
+}
+
+static void rollout_look(struct pass *p, const struct ctl_svc *s, struct rollout *ro)
+{
+    struct control *c = p->c;
+    memset(ro, 0, sizeof(*ro));
+    ro->batch = ctl_i64_max(1, ((int64_t)s->nplace + 3) / 4);
+    for (size_t r = 0; r < s->nplace; r++) {
+        struct group g = group_of(s, (int64_t)r);
+        const struct ctl_inst *target = target_in(s, g);
+        const struct ctl_inst *other = best_other(g, target);
+        bool replacing = other != NULL && other->spec != s->want && works(other);
+        bool stopped_first = target == NULL && other == NULL && g.count > 0;
+        if (target != NULL && !ctl_inst_healthy(target) && (replacing || g.count == 1)) {
+            /* alone: either the first of its kind, or the old one was stopped first */
+            bool late = c->now_ms - target->noted_ms >= CONTROL_HEALTH_GATE_MS;
+            ro->halted = ro->halted || late;
+            ro->replacing = ro->replacing || replacing;
+            ro->under_way++;
+            ro->site = s->place[r].node ? s->place[r].node->site : ro->site;
+            p->busy = p->busy || !late;
+            if (!late) {
+                p->wake_ms = ctl_i64_min(p->wake_ms, target->noted_ms + CONTROL_HEALTH_GATE_MS);
+            }
+        } else if (stopped_first) {
+            ro->under_way++;
+            ro->site = s->place[r].node ? s->place[r].node->site : ro->site;
+        }
+    }
+}
+
+static void rollout_site(struct pass *p, const struct ctl_svc *s, struct rollout *ro)
+{
+    for (size_t r = 0; r < s->nplace; r++) {
+        if (replica_need(p, s, (int64_t)r, group_of(s, (int64_t)r)) == NEED_GATED) {
+            struct ctl_site *site = s->place[r].node->site;
+            ro->replacing = true;
+            if (ro->under_way > 0) {
+                continue;
+            }
+            if (ro->site == NULL || strcmp(site->name, ro->site->name) < 0) {
+                ro->site = site;
+            }
+        }
+    }
+}
+
+static void rollout_tell(struct control *c, struct ctl_svc *s, bool halted)
+{
+    bool was = strcmp(s->halted, s->want->hash) == 0;
+    if (halted && !was) {
+        memcpy(s->halted, s->want->hash, sizeof(s->halted));
+        ctl_note_svc(
+            c, "rollout_stopped", s,
+            "a new copy is not healthy after %d s: the rollout stops, the old copies go on",
+            CONTROL_HEALTH_GATE_MS / 1000);
+    } else if (!halted && was) {
+        s->halted[0] = '\0';
+        ctl_note_svc(c, "rollout_resumed", s, "the new copies are healthy: the rollout goes on");
+    }
+}
+
+static void service_makes(struct pass *p, struct ctl_svc *s)
+{
+    struct rollout ro;
+
+    rollout_look(p, s, &ro);
+    rollout_site(p, s, &ro);
+    ro.halted = ro.halted && ro.replacing;
+    rollout_tell(p->c, s, ro.halted);
+    for (size_t r = 0; r < s->nplace && !p->full; r++) {
+        struct group g = group_of(s, (int64_t)r);
+        switch (replica_need(p, s, (int64_t)r, g)) {
+        case NEED_NOTHING:
+            break;
+        case NEED_MAKE:
+            replica_make(p, s, (int64_t)r, g);
+            break;
+        case NEED_GATED:
+            if (!ro.halted && ro.under_way < ro.batch && s->place[r].node->site == ro.site) {
+                ro.under_way++;
+                replica_make(p, s, (int64_t)r, g);
+            }
+            break;
+        }
+    }
+}
+
+static void service_stops(struct pass *p, struct ctl_svc *s)
+{
+    for (size_t at = 0; at < s->ninsts;) {
+        struct group g = group_of(s, s->insts[at]->replica);
+        bool wanted =
+            s->decl != NULL && g.insts[0]->replica < (int64_t)s->nplace && g.insts[0]->replica >= 0;
+        group_stops(p, s, g, wanted);
+        at += g.count;
+    }
+}
+
+/* Two full nodes that want each other's replicas would wait for ever: one copy is stopped first. */
+static void break_knot(struct pass *p)
+{
+    if (p->busy || p->full || p->t->nops > 0 || p->blocked_old == NULL ||
+        !meant_fits(p->c, p->blocked_on)) {
+        return;
+    }
+    put_role(p, p->blocked_old, CTL_STOPPING);
+}
+
+void ctl_reconcile_step(struct control *c)
+{
+    struct pass p = {.c = c, .wake_ms = INT64_MAX};
+
+    if (!c->dirty_reconcile || c->pending != NULL || c->frozen || c->now_ms < c->next_retry_ms) {
+        return;
+    }
+    c->dirty_reconcile = false;
+    p.t = ctl_txn_new(NULL);
+    ctl_count_used(c);
+    for (size_t k = 0; k < c->nnodes; k++) {
+        for (size_t m = 0; m < c->nodes[k]->ninsts; m++) {
+            c->nodes[k]->insts[m]->touched = false;
+        }
+    }
+    for (size_t i = 0; i < c->nsvcs; i++) {
+        struct ctl_svc *s = c->svcs[i];
+        service_stops(&p, s);
+        free(s->blocked);
+        s->blocked = NULL;
+        if (s->decl != NULL) {
+            service_makes(&p, s);
+        }
+    }
+    break_knot(&p);
+    c->next_timer_ms = p.wake_ms;
+    c->dirty_reconcile = p.full;
+    ctl_txn_send(c, p.t);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "control/internal.h"
+
+/*
+ * Requests wait in one queue, in the order in which they came, each copied into its own arena. One
+ * that changes something holds the queue until its transaction is committed; one that needs a plan
+ * leaves the queue while the plan is made, so that joins and renewals go on meanwhile.
+ */
+
+void ctl_queue(struct control *c, struct ctl_req *req)
+{
+    req->next = NULL;
+    *c->queue_end = req;
+    c->queue_end = &req->next;
+}
+
+void ctl_req_free(struct ctl_req *req)
+{
+    if (req != NULL) {
+        sk_arena_free(req->arena);
+        free(req);
+    }
+}
+
+void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err)
+{
+    ctl_reply_err(c, req->id, err, SK_STR(""));
+    ctl_req_free(req);
+}
+
+static struct ctl_req *req_new(enum ctl_req_kind kind, uint64_t id)
+{
+    struct ctl_req *req = sk_xcalloc(1, sizeof(*req));
+    req->arena = sk_arena_new();
+    req->kind = kind;
+    req->id = id;
+    return req;
+}
+
+struct ctl_req *ctl_req_join(const struct control_join *in)
+{
+    struct ctl_req *req = req_new(CTL_REQ_JOIN, in->request);
+    struct control_join *j = &req->join;
+    struct sk_arena *a = req->arena;
+
+    *j = *in;
+    j->token_hash = ctl_arena_dup(a, in->token_hash);
+    j->csr = ctl_arena_dup(a, in->csr);
+    j->node = ctl_arena_dup(a, in->node);
+    j->site = ctl_arena_dup(a, in->site);
+    j->address = ctl_arena_dup(a, in->address);
+    j->machine_id = ctl_arena_dup(a, in->machine_id);
+    j->incarnation = ctl_arena_dup(a, in->incarnation);
+    struct sk_kv *labels = SK_ARENA_ARRAY(a, struct sk_kv, in->nlabels + 1);
+    for (size_t i = 0; i < in->nlabels; i++) {
+        labels[i].key = ctl_arena_dup(a, in->labels[i].key);
+        labels[i].value = ctl_arena_dup(a, in->labels[i].value);
+    }
+    j->labels = labels;
+    return req;
+}
+
+struct ctl_req *ctl_req_renew(const struct control_event *ev)
+{
+    struct ctl_req *req = req_new(CTL_REQ_RENEW, ev->u.renew.request);
+    req->renew_node = ctl_arena_dup(req->arena, ev->u.renew.node);
+    req->renew_csr = ctl_arena_dup(req->arena, ev->u.renew.csr);
+    return req;
+}
+
+static void apply_copy(struct sk_arena *a, struct control_request *to,
+                       const struct control_request *in)
+{
+    struct sk_str *projects = SK_ARENA_ARRAY(a, struct sk_str, in->u.apply.nprojects + 1);
+    struct control_digest *digests =
+        SK_ARENA_ARRAY(a, struct control_digest, in->u.apply.ndigests + 1);
+
+    for (size_t i = 0; i < in->u.apply.nprojects; i++) {
+        projects[i] = ctl_arena_dup(a, in->u.apply.projects[i]);
+    }
+    for (size_t i = 0; i < in->u.apply.ndigests; i++) {
+        digests[i].image = ctl_arena_dup(a, in->u.apply.digests[i].image);
+        digests[i].digest = ctl_arena_dup(a, in->u.apply.digests[i].digest);
+    }
+    to->u.apply.projects = projects;
+    to->u.apply.digests = digests;
+    to->u.apply.expect_plan = ctl_arena_dup(a, in->u.apply.expect_plan);
+}
+
+struct ctl_req *ctl_req_api(const struct control_request *in)
+{
+    struct ctl_req *req = req_new(CTL_REQ_API, in->id);
+    struct sk_arena *a = req->arena;
+    struct control_request *to = &req->api;
+
+    *to = *in;
+    to->who = ctl_arena_dup(a, in->who);
+    switch (in->kind) {
+    case CONTROL_REQ_APPLY:
+        apply_copy(a, to, in);
+        break;
+    case CONTROL_REQ_SITE_SET:
+    case CONTROL_REQ_NODE_SET:
+    case CONTROL_REQ_LINK_SET:
+        to->u.set.name = ctl_arena_dup(a, in->u.set.name);
+        to->u.set.other = ctl_arena_dup(a, in->u.set.other);
+        to->u.set.body = ctl_arena_dup(a, in->u.set.body);
+        break;
+    case CONTROL_REQ_TOKEN_CREATE:
+        to->u.token.hash = ctl_arena_dup(a, in->u.token.hash);
+        to->u.token.site = ctl_arena_dup(a, in->u.token.site);
+        to->u.token.role = ctl_arena_dup(a, in->u.token.role);
+        break;
+    case CONTROL_REQ_KEY_CREATE:
+        to->u.key.hash = ctl_arena_dup(a, in->u.key.hash);
+        to->u.key.name = ctl_arena_dup(a, in->u.key.name);
+        to->u.key.role = ctl_arena_dup(a, in->u.key.role);
+        break;
+    case CONTROL_REQ_PROJECT_DELETE:
+    case CONTROL_REQ_DRAIN:
+    case CONTROL_REQ_UNDRAIN:
+    case CONTROL_REQ_NODE_REMOVE:
+    case CONTROL_REQ_SITE_REMOVE:
+    case CONTROL_REQ_TOKEN_REVOKE:
+    case CONTROL_REQ_KEY_REVOKE:
+        to->u.target.name = ctl_arena_dup(a, in->u.target.name);
+        break;
+    case CONTROL_REQ_REBALANCE:
+    case CONTROL_REQ_COUNT:
+        break;
+    }
+    return req;
+}
+
+static void api_run(struct control *c, struct ctl_req *req)
+{
+    switch (req->api.kind) {
+    case CONTROL_REQ_APPLY:
+    case CONTROL_REQ_REBALANCE:
+    case CONTROL_REQ_PROJECT_DELETE:
+    case CONTROL_REQ_DRAIN:
+        ctl_req_planned(c, req);
+        break;
+    case CONTROL_REQ_UNDRAIN:
+        ctl_req_undrain(c, req);
+        break;
+    case CONTROL_REQ_NODE_REMOVE:
+        ctl_req_node_remove(c, req);
+        break;
+    case CONTROL_REQ_SITE_REMOVE:
+        ctl_req_site_remove(c, req);
+        break;
+    case CONTROL_REQ_SITE_SET:
+        ctl_req_site_set(c, req);
+        break;
+    case CONTROL_REQ_NODE_SET:
+        ctl_req_node_set(c, req);
+        break;
+    case CONTROL_REQ_LINK_SET:
+        ctl_req_link_set(c, req);
+        break;
+    case CONTROL_REQ_TOKEN_CREATE:
+        ctl_req_token_create(c, req);
+        break;
+    case CONTROL_REQ_TOKEN_REVOKE:
+        ctl_req_token_revoke(c, req);
+        break;
+    case CONTROL_REQ_KEY_CREATE:
+        ctl_req_key_create(c, req);
+        break;
+    case CONTROL_REQ_KEY_REVOKE:
+        ctl_req_key_revoke(c, req);
+        break;
+    case CONTROL_REQ_COUNT:
+        SK_ASSERT(false && "no request");
+    }
+}
+
+void ctl_request_run(struct control *c, struct ctl_req *req)
+{
+    switch (req->kind) {
+    case CTL_REQ_JOIN:
+        ctl_join(c, req);
+        break;
+    case CTL_REQ_RENEW:
+        ctl_renew(c, req);
+        break;
+    case CTL_REQ_API:
+        api_run(c, req);
+        break;
+    }
+}
