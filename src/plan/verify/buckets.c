@@ -65,27 +65,37 @@ static int64_t most_shards(const int64_t *cap, size_t count, int64_t f, int64_t 
     return best;
 }
 
-/* Room for shards of size / data bytes in each allowed site, beside what else is there. `row` are
- * the bucket's own shards, whose room it may use again. */
-static void room(const struct vf *v, const struct layout *l, const struct plan_bucket *row,
-                 int64_t data, int64_t *ret_cap)
+/* What a bucket's row puts into a site. */
+static long double shard_bytes(const struct vf *v, const struct vf_bucket *b, size_t site)
 {
-    long double shard = (long double)l->bucket->size_bytes / (long double)data;
+    long double bytes = 0;
+
+    for (size_t i = 0; b->row && i < b->row->nshards; i++) {
+        if (b->row->shards[i].count > 0 &&
+            sk_str_eq(b->row->shards[i].site, v->inv->sites[site].name)) {
+            bytes += (long double)b->bucket->size_bytes * (long double)b->row->shards[i].count /
+                     (long double)b->row->data;
+        }
+    }
+    return bytes;
+}
+
+/* Room for shards of size / data bytes in each allowed site, beside replicas and other buckets. */
+static void room(const struct vf *v, const struct layout *l, int64_t data, int64_t *ret_cap)
+{
+    long double size = (long double)l->bucket->size_bytes;
 
     for (size_t s = 0; s < v->inv->nsites; s++) {
-        long double used = (long double)v->site_disk[s] + v->site_shards[s];
+        long double left = (long double)(v->site_disk_cap[s] - v->site_disk[s]);
         long double fit;
 
         ret_cap[s] = l->allowed[s] ? l->disks[s] : 0;
-        for (size_t i = 0; i < row->nshards; i++) {
-            if (sk_str_eq(row->shards[i].site, v->inv->sites[s].name)) {
-                used -= (long double)l->bucket->size_bytes * row->shards[i].count / row->data;
+        for (size_t i = 0; i < v->nbuckets; i++) {
+            if (v->buckets[i].bucket != l->bucket) {
+                left -= shard_bytes(v, &v->buckets[i], s);
             }
         }
-        fit =
-            shard > 0 ? ((long double)v->site_disk_cap[s] - used) / shard : (long double)INT32_MAX;
-        /* a hair less, so that a sum that is rounded never asks for a code that does not fit */
-        fit *= 1 - 1e-12L;
+        fit = size > 0 ? left * (long double)data / size : (long double)INT32_MAX;
         if (fit < (long double)ret_cap[s]) {
             ret_cap[s] = fit > 0 ? (int64_t)fit : 0;
         }
@@ -94,14 +104,13 @@ static void room(const struct vf *v, const struct layout *l, const struct plan_b
 
 /* The least (k+m)/k with k <= 8, the larger k of equals. With f sites lost, k shards must be
  * outside the f fullest, and those need no more than k each: m <= f * k covers every case. */
-static bool best_code(struct vf *v, const struct layout *l, const struct plan_bucket *row,
-                      int64_t *ret_data, int64_t *ret_parity)
+static bool best_code(struct vf *v, const struct layout *l, int64_t *ret_data, int64_t *ret_parity)
 {
     int64_t *cap = SK_ARENA_ARRAY(v->arena, int64_t, v->inv->nsites + 1);
     bool found = false;
 
     for (int64_t k = AUTO_DATA_MAX; k >= 1; k--) {
-        room(v, l, row, k, cap);
+        room(v, l, k, cap);
         (void)vf_top(cap, v->inv->nsites, 0); /* sorts, largest first */
         for (int64_t m = 0; m <= l->sites * k; m++) {
             int64_t shards = 0;
@@ -141,7 +150,7 @@ static void check_code(struct vf *v, const struct layout *l, const struct plan_b
     if (row->data > AUTO_DATA_MAX) {
         vf_find(v, "bucket_code", "%.*s/%.*s: data is %lld, at most %d", SK_PRI(row->project),
                 SK_PRI(row->bucket), (long long)row->data, AUTO_DATA_MAX);
-    } else if (v->plan->verdict == PLAN_OK && best_code(v, l, row, &data, &parity) &&
+    } else if (v->plan->verdict == PLAN_OK && best_code(v, l, &data, &parity) &&
                (parity * row->data < row->parity * data ||
                 (parity * row->data == row->parity * data && row->data < data))) {
         vf_find(v, "bucket_code", "%.*s/%.*s: %lld+%lld is possible, stated %lld+%lld",

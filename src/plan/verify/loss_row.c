@@ -189,67 +189,80 @@ static void check_capacity(struct row *row)
     }
 }
 
-/* Which resource a node (or its site's disk) lacks for one more replica, NULL if it has room.
- * `use` is the node's use, `disk` its site's. */
+/* Which resource a node (or its site's disk) lacks for one more replica in this row, preferably the
+ * one that is `wanted`; NULL if it has room. */
 static const char *lacks(const struct vf *v, const struct vf_service *s, size_t n,
-                         const struct vf_use *use, __int128 disk, const char *wanted)
+                         const char *wanted)
 {
     const struct node *node = &v->inv->nodes[n];
+    const struct vf_use *use = &v->use_now[n];
     const struct service *service = s->service;
+    long double disk = (long double)(v->site_disk_now[node->site] + service->disk_bytes) +
+                       v->site_shards[node->site];
     bool cpus = use->cpus + service->cpus_nano > node->cpus_nano;
     bool memory = use->memory + service->memory_bytes > node->memory_bytes;
-    bool room = use->disk + service->disk_bytes > node->disk_bytes ||
+    bool full = use->disk + service->disk_bytes > node->disk_bytes ||
                 (service->disk_bytes > 0 && v->site_shards[node->site] > 0 &&
-                 (long double)(disk + service->disk_bytes) + v->site_shards[node->site] >
-                     (long double)v->site_disk_cap[node->site]);
+                 disk > (long double)v->site_disk_cap[node->site]);
 
-    if (cpus && strcmp(wanted, "cpus") == 0) {
-        return "cpus";
+    if ((cpus && strcmp(wanted, "cpus") == 0) || (memory && strcmp(wanted, "memory") == 0) ||
+        (full && strcmp(wanted, "disk") == 0)) {
+        return wanted;
     }
-    if (memory && strcmp(wanted, "memory") == 0) {
-        return "memory";
-    }
-    if (room && strcmp(wanted, "disk") == 0) {
-        return "disk";
-    }
-    return cpus ? "cpus" : memory ? "memory" : room ? "disk" : NULL;
+    return cpus ? "cpus" : memory ? "memory" : full ? "disk" : NULL;
 }
 
-/* A replica is short only where no allowed node that is left has room for it, and for the stated
- * reason. Services that asked come first: what the others got must not count against them. */
-static void check_room(struct row *row, const struct vf_service *s, const struct plan_short *sh)
+/* The first allowed node that is left, from `n` on, or -1. */
+static int64_t next_left(const struct row *row, const struct vf_service *s, size_t n)
+{
+    const struct inventory *inv = row->v->inv;
+
+    for (; n < inv->nnodes; n++) {
+        if (!row->gone[inv->nodes[n].site] && !vf_forbidden(row->v, s, &inv->nodes[n])) {
+            return (int64_t)n;
+        }
+    }
+    return -1;
+}
+
+/* A replica is short only where no allowed node that is left has room for it. */
+static void check_room(struct row *row, const struct vf_service *s)
 {
     struct vf *v = row->v;
-    bool asked = vf_asked(s, row->loss->nlost), left = false, reason = false;
-    char resource[16];
 
-    (void)snprintf(resource, sizeof(resource), "%.*s", SK_PRI(sh->resource));
-    for (size_t n = 0; n < v->inv->nnodes; n++) {
-        const struct node *node = &v->inv->nodes[n];
-        const char *lack;
-
-        if (row->gone[node->site] || vf_forbidden(v, s, node)) {
-            continue;
-        }
-        left = true;
-        lack = lacks(v, s, n, &v->use_now[n], v->site_disk_now[node->site], resource);
-        if (!lack) {
-            vf_find(v, asked ? "short_asked_first" : "short_room",
+    for (int64_t n = next_left(row, s, 0); n >= 0; n = next_left(row, s, (size_t)n + 1)) {
+        if (!lacks(v, s, (size_t)n, "")) {
+            vf_find(v, vf_asked(s, row->loss->nlost) ? "short_asked_first" : "short_room",
                     "loss of %s: %.*s/%.*s is short and node '%.*s' has room for it", row->name,
-                    SK_PRI(s->project->name), SK_PRI(s->service->name), SK_PRI(node->name));
+                    SK_PRI(s->project->name), SK_PRI(s->service->name),
+                    SK_PRI(v->inv->nodes[n].name));
             return;
         }
-        reason = reason || sk_str_is(sh->resource, lack);
     }
+}
+
+/* Whether the stated resource is lacking on some allowed node that is left; "node": none is left.
+ */
+static bool for_a_reason(struct row *row, const struct vf_service *s, const struct plan_short *sh)
+{
+    int64_t n = next_left(row, s, 0);
+    char resource[16];
+
     if (sk_str_is(sh->resource, "rps")) {
-        reason = s->service->rps > 0 && s->service->rps_per_replica > 0;
-    } else if (!left) {
-        reason = sk_str_is(sh->resource, "node");
+        return s->service->rps > 0 && s->service->rps_per_replica > 0;
     }
-    if (!reason) {
-        vf_find(v, "short_resource", "loss of %s: %.*s/%.*s is not short of '%.*s'", row->name,
-                SK_PRI(s->project->name), SK_PRI(s->service->name), SK_PRI(sh->resource));
+    if (n < 0 || sk_str_is(sh->resource, "node")) {
+        return n < 0 && sk_str_is(sh->resource, "node");
     }
+    (void)snprintf(resource, sizeof(resource), "%.*s", SK_PRI(sh->resource));
+    for (; n >= 0; n = next_left(row, s, (size_t)n + 1)) {
+        const char *lack = lacks(row->v, s, (size_t)n, resource);
+
+        if (lack && strcmp(lack, resource) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Takes the re-placements of services that did not ask out of use_now and site_disk_now, or (sign
@@ -276,7 +289,7 @@ static void others(struct row *row, int sign)
 static void short_row(struct row *row, const struct plan_short *sh, const struct vf_service *s)
 {
     struct vf *v = row->v;
-    bool asked = vf_asked(s, row->loss->nlost);
+    bool asked = vf_asked(s, row->loss->nlost), reason;
 
     if (sh->replicas < 1) {
         vf_find(v, "short_row", "loss of %s: %.*s/%.*s is short of %lld replicas", row->name,
@@ -287,10 +300,17 @@ static void short_row(struct row *row, const struct plan_short *sh, const struct
         vf_find(v, "short_asked", "loss of %s: %.*s/%.*s %s to survive it", row->name,
                 SK_PRI(sh->project), SK_PRI(sh->service), asked ? "asked" : "did not ask");
     }
+    /* Services that asked come first: what the others got must not count against them. It may be
+     * the reason that is stated, though, which is read off a row as it is in the end. */
+    reason = for_a_reason(row, s, sh);
     if (asked) {
         others(row, -1);
     }
-    check_room(row, s, sh);
+    check_room(row, s);
+    if (!reason && !for_a_reason(row, s, sh)) {
+        vf_find(v, "short_resource", "loss of %s: %.*s/%.*s is not short of '%.*s'", row->name,
+                SK_PRI(s->project->name), SK_PRI(s->service->name), SK_PRI(sh->resource));
+    }
     if (asked) {
         others(row, +1);
     }
@@ -453,7 +473,7 @@ static void asked_rules(struct row *row, const struct vf_service *s, const struc
                   row->name, SK_PRI(s->project->name), SK_PRI(service->name),
                   (long long)(kept + of->replaced), service->rps);
     }
-    if (service->latency.written && service->latency.has_after_loss && service->replicas > 0) {
+    if (service->latency.written && service->latency.has_after_loss) {
         struct plan_latency is = expected(row, s);
 
         if (is.share < service->latency.share - VF_TOLERANCE) {

@@ -29,6 +29,18 @@ static bool size_asked(const struct vf *v, int64_t g)
     return false;
 }
 
+/* The most nodes that some service has to lose. A row may leave out nodes of its set that hold
+ * nothing, so it may be smaller, never larger. */
+static int64_t size_max(const struct vf *v)
+{
+    int64_t most = 0;
+
+    for (size_t i = 0; i < v->nservices; i++) {
+        most = v->services[i].nodes > most ? v->services[i].nodes : most;
+    }
+    return most;
+}
+
 static int64_t usable_nodes(const struct vf *v)
 {
     int64_t usable = 0;
@@ -41,11 +53,8 @@ static int64_t usable_nodes(const struct vf *v)
 
 static int64_t sets_examined(struct vf *v, int64_t usable)
 {
-    int64_t most = 0, sum = 0;
+    int64_t most = size_max(v), sum = 0;
 
-    for (size_t i = 0; i < v->nservices; i++) {
-        most = v->services[i].nodes > most ? v->services[i].nodes : most;
-    }
     most = most < usable ? most : usable;
     for (int64_t g = 1; g <= most; g++) {
         if (size_asked(v, g)) {
@@ -143,7 +152,7 @@ static void check_row(struct vf *v, const struct plan_loss *row)
     char name[VF_SET_MAX];
 
     (void)vf_set(row->lost, row->nlost, name);
-    if (row->nlost == 0 || !size_asked(v, (int64_t)row->nlost)) {
+    if (row->nlost == 0 || (int64_t)row->nlost > size_max(v)) {
         vf_find(v, "node_losses_row", "loss of %s: nobody has %zu nodes to lose", name, row->nlost);
         return;
     }
@@ -161,12 +170,14 @@ static void check_row(struct vf *v, const struct plan_loss *row)
     check_row_kept(v, row, gone, name);
 }
 
-/* Written keeps that fail are broken rules, others unmet goals. Returns whether a written one does.
- * Where fewer than g nodes are in use there is no set to lose. */
-static bool keeps_fail(struct vf *v, int64_t usable)
+/* Written keeps that fail are broken rules, others unmet goals. Returns whether a written one does,
+ * and whether by losing something: where nothing is placed no row can show it. Where fewer than g
+ * nodes are in use there is no set to lose. */
+static bool keeps_fail(struct vf *v, int64_t usable, bool *ret_by_loss)
 {
     bool fails = false;
 
+    *ret_by_loss = false;
     memset(v->count, 0, v->inv->nnodes * sizeof(*v->count));
     for (size_t i = 0; i < v->nservices; i++) {
         struct vf_service *s = &v->services[i];
@@ -184,6 +195,7 @@ static bool keeps_fail(struct vf *v, int64_t usable)
             continue;
         }
         fails = true;
+        *ret_by_loss = *ret_by_loss || kept < s->placed;
         vf_broken(v, "keep_nodes", "%.*s/%.*s keeps %lld when it loses %lld nodes, asked %lld",
                   SK_PRI(s->project->name), SK_PRI(s->service->name), (long long)kept,
                   (long long)s->nodes, (long long)s->keep);
@@ -196,7 +208,7 @@ void vf_check_node_losses(struct vf *v)
     const struct plan *plan = v->plan;
     int64_t usable = usable_nodes(v);
     int64_t checked = sets_examined(v, usable);
-    bool fails = keeps_fail(v, usable), shown = false;
+    bool by_loss, fails = keeps_fail(v, usable, &by_loss), shown = false;
 
     if (plan->node_losses.checked != checked) {
         vf_find(v, "node_losses_checked", "%lld sets of nodes are to examine, stated %lld",
@@ -213,7 +225,7 @@ void vf_check_node_losses(struct vf *v)
         shown = shown || !plan->node_losses.worst[i].ok;
         check_row(v, &plan->node_losses.worst[i]);
     }
-    if (fails && !shown) {
+    if (by_loss && !shown) {
         vf_find(v, "node_losses_row", "a written keep fails and no row shows it");
     }
 }

@@ -130,12 +130,13 @@ static const char *check_short(const struct tiny *t, const struct tiny_state *st
                                const struct plan_short *sh, int i)
 {
     static const char *const names[] = {"cpus", "memory", "disk"};
-    int free[NODES_MAX][3];
+    int free[NODES_MAX][3], whole[NODES_MAX][3];
     bool left = false, reason = false;
 
     if (i < 0 || sh->replicas < 1 || sh->asked != tiny_asked(t, i, st->masks[row])) {
         return "a short row is wrong";
     }
+    tiny_room(t, st, row, true, whole);
     tiny_room(t, st, row, !sh->asked, free);
     for (int n = 0; n < t->nnodes; n++) {
         bool room = true;
@@ -146,7 +147,8 @@ static const char *check_short(const struct tiny *t, const struct tiny_state *st
         left = true;
         for (int k = 0; k < 3; k++) {
             room = room && !tiny_lacks(t, i, free[n], k);
-            reason = reason || (sk_str_is(sh->resource, names[k]) && tiny_lacks(t, i, free[n], k));
+            reason = reason || (sk_str_is(sh->resource, names[k]) &&
+                                (tiny_lacks(t, i, free[n], k) || tiny_lacks(t, i, whole[n], k)));
         }
         if (room) {
             return "short where there is room";
@@ -308,7 +310,8 @@ static const char *compare_node_row(const struct tiny *t, const struct tiny_stat
     for (int i = 0; i < t->nservices; i++) {
         int kept = 0;
 
-        asked = asked || (row->nlost > 0 && tiny_survive_nodes(t, i) == tiny_bits(mask));
+        /* nodes of the set that hold nothing may be left out of its row */
+        asked = asked || (row->nlost > 0 && tiny_survive_nodes(t, i) >= tiny_bits(mask));
         for (int r = 0; r < t->services[i].replicas; r++) {
             kept += !(mask >> st->home[i][r] & 1);
         }

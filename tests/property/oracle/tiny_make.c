@@ -13,10 +13,7 @@ static bool chance(struct sk_prng *r, int percent)
 
 static void make_sites(struct tiny *t, struct sk_prng *r)
 {
-    t->nsites = 1 + below(r, SITES_MAX);
-    if (chance(r, 60) && t->nsites < 3) {
-        t->nsites++;
-    }
+    t->nsites = chance(r, 8) ? 1 : 2 + below(r, SITES_MAX - 1);
     for (int s = 0; s < t->nsites; s++) {
         struct tiny_site *site = &t->sites[s];
 
@@ -31,7 +28,7 @@ static void make_sites(struct tiny *t, struct sk_prng *r)
 
 static void make_nodes(struct tiny *t, struct sk_prng *r)
 {
-    int size = 2 + below(r, 7); /* of this world's nodes, about */
+    int size = 3 + below(r, 7); /* of this world's nodes, about */
     bool equal = chance(r, 40);
 
     t->nnodes = t->nsites + below(r, NODES_MAX - t->nsites + 1);
@@ -65,8 +62,8 @@ static void make_latency(struct tiny_service *s, struct sk_prng *r)
 
     s->latency = true;
     s->share = shares[below(r, 4)];
-    s->ms = chance(r, 90) ? 20 + 5 * below(r, 17) : -1;
-    s->after = s->ms < 0 || chance(r, 35) ? 40 + 5 * below(r, 17) : -1;
+    s->ms = chance(r, 90) ? 40 + 5 * below(r, 14) : -1;
+    s->after = s->ms < 0 || chance(r, 35) ? 60 + 5 * below(r, 14) : -1;
 }
 
 static int usable_nodes(const struct tiny *t)
@@ -79,36 +76,43 @@ static int usable_nodes(const struct tiny *t)
     return usable;
 }
 
-static void make_service(struct tiny *t, struct tiny_service *s, struct sk_prng *r)
+/* What must be survived, from nothing to the impossible. */
+static void make_survive(struct tiny *t, struct tiny_service *s, struct sk_prng *r, int strict)
 {
-    *s = (struct tiny_service){.sites = -1, .nodes = -1, .keep = -1, .ms = -1, .after = -1};
-    s->cost = -1;
-    s->replicas = chance(r, 4) ? 0 : 1 + below(r, chance(r, 30) ? REPLICAS_MAX : 3);
-    s->cpus = 1 + below(r, 3);
-    s->memory = 1 + below(r, 3);
-    s->disk = chance(r, 15) ? 1 + below(r, 3) : 0;
-    s->residency = chance(r, 25) ? 1 + below(r, 7) : 0;
-    s->constraint = chance(r, 20) ? (enum tiny_constraint)below(r, NODE_1 + 1) : FREE;
-    if (chance(r, 50)) {
-        s->sites = below(r, 10) == 0 ? 2 : 1;
+    if (chance(r, 20 + strict)) {
+        s->sites = below(r, 12) == 0 ? 2 : 1;
     }
     if (chance(r, 20)) { /* losing more nodes than there are means nothing: not asked here */
-        s->nodes = usable_nodes(t) > 1 ? 1 + below(r, 2) : usable_nodes(t);
+        s->nodes = usable_nodes(t) > 1 ? 1 + below(r, 2) : usable_nodes(t) > 0 ? 1 : -1;
     }
     if (chance(r, 40)) {
         s->keep = below(r, s->replicas + 1);
-        s->keep -= s->keep == s->replicas && s->keep > 0 && chance(r, 70);
+        s->keep -= s->keep == s->replicas && s->keep > 0 && chance(r, 90);
     }
-    if (t->nusers > 0 && chance(r, 35)) {
+}
+
+/* `strict`: per cent; worlds differ in how much is asked, so that all verdicts are common. */
+static void make_service(struct tiny *t, struct tiny_service *s, struct sk_prng *r, int strict)
+{
+    *s = (struct tiny_service){.sites = -1, .nodes = -1, .keep = -1, .ms = -1, .after = -1};
+    s->cost = -1;
+    s->replicas = 1 + below(r, chance(r, 30) ? REPLICAS_MAX : 3);
+    s->cpus = 1 + below(r, 3);
+    s->memory = 1 + below(r, 3);
+    s->disk = chance(r, 15) ? 1 + below(r, 3) : 0;
+    s->residency = chance(r, strict / 2) ? 1 + below(r, 7) : 0;
+    s->constraint = chance(r, strict / 2) ? (enum tiny_constraint)below(r, NODE_1 + 1) : FREE;
+    make_survive(t, s, r, strict);
+    if (t->nusers > 0 && chance(r, strict)) {
         make_latency(s, r);
     }
-    if (chance(r, 15)) {
-        s->cost = 5 * (1 + below(r, 40));
+    if (chance(r, strict / 3)) {
+        s->cost = 10 * (1 + below(r, 40));
     }
     if (chance(r, 25)) {
         s->gb = 73 * (1 + below(r, 10));
     }
-    if (chance(r, 10)) {
+    if (chance(r, strict / 4)) {
         s->rps = 100;
         s->per_replica = 25 * (1 + below(r, 5));
     }
@@ -118,7 +122,7 @@ static void make_service(struct tiny *t, struct tiny_service *s, struct sk_prng 
 void tiny_make(struct tiny *t, uint64_t seed)
 {
     struct sk_prng r;
-    int most;
+    int most, strict;
 
     memset(t, 0, sizeof(*t));
     t->seed = seed;
@@ -126,10 +130,11 @@ void tiny_make(struct tiny *t, uint64_t seed)
     make_sites(t, &r);
     make_nodes(t, &r);
     make_users(t, &r);
+    strict = below(&r, 60);
     most = chance(&r, 50) ? 2 : chance(&r, 60) ? 4 : SERVICES_MAX;
     t->nservices = 1 + below(&r, most);
     for (int i = 0; i < t->nservices; i++) {
-        make_service(t, &t->services[i], &r);
+        make_service(t, &t->services[i], &r, strict);
     }
     if (chance(&r, 15)) {
         t->bucket.present = true;
