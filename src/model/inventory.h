@@ -18,7 +18,11 @@
  *
  * Everything here lives in one arena and is immutable once read. Sites and nodes are sorted by name
  * (byte order), so an index is a stable identity within one inventory, and a node's `count` is
- * expanded (NAME-1 ... NAME-N).
+ * expanded (NAME-1 ... NAME-N). The cpus of all nodes together, their memory and their disk each
+ * fit an int64_t with room to spare, so that whoever adds them up need not look.
+ *
+ * Errors have "name:line:col: " of the offending value and a fix where there is one: SK_ERR_INPUT,
+ * or SK_ERR_LIMIT beyond a bound.
  */
 
 /* A string and where it was written; line 0 if it was not in a file. */

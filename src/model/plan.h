@@ -18,6 +18,10 @@
  * stands by itself: it can be read back, shown, verified, and compared with another world than the
  * one it was made for.
  *
+ * In JSON, "" of a name that does not apply (based_on_store offline, the project or service of a
+ * problem that is not of one, `from` of a new replica) is null, and so is a plan_maybe that is not
+ * known; timing_ms.print is written only when it is set. docs/schema/plan.json is the schema.
+ *
  * Everything lives in the plan's arena. Arrays are in canonical order: placements by (project,
  * service, replica), losses by (number of sites, names), rows within a loss by (project, service,
  * replica).

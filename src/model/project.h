@@ -15,7 +15,12 @@
 
 /*
  * A project: one Compose file with x-skerry policies, resolved (variables, env_file, anchors) and
- * validated.
+ * validated. docs/declaration.md lists the keys and says how they are read.
+ *
+ * Errors have "name:line:col: " of the offending value or key, and a fix where there is one:
+ * SK_ERR_INPUT (not valid), SK_ERR_UNSUPPORTED (a key that is known, and refused until it is
+ * executed), SK_ERR_LIMIT (beyond a bound). What all replicas of a project need adds up in an
+ * int64_t.
  *
  * Everything lives in the project's arena and is immutable. Services, buckets and users are sorted
  * by name (byte order). "written" flags tell a declared policy (hard) from a default (a goal).
@@ -27,7 +32,8 @@ struct project_env {
     /* Value of variable `name` for ${name}; false if unset. */
     bool (*lookup)(void *ctx, struct sk_str name, struct sk_str *ret_value);
     /* Content of a file named in the declaration (env_file), relative to it; bytes stay valid while
-     * reading. */
+     * reading. `path` is NUL-terminated. SK_ERR_NOT_FOUND if there is no such file: that is no
+     * error where the declaration says `required: false`. */
     int (*read_file)(void *ctx, struct sk_str path, struct sk_str *ret_bytes, struct sk_err *err);
     void *ctx;
 };
@@ -51,6 +57,7 @@ struct healthcheck {
     int64_t retries;         /* default 3: failures in a row that make it unhealthy */
 };
 
+/* Default: always; no for a service that another one waits for to complete. */
 enum restart_policy { RESTART_ALWAYS, RESTART_NO, RESTART_ON_FAILURE, RESTART_UNLESS_STOPPED };
 
 struct port {
@@ -73,9 +80,11 @@ struct constraint {
     struct sk_str label; /* ON_LABEL */
     bool equal;
     struct sk_str value;
-    struct sk_str text; /* as written, for messages */
+    struct sk_str text; /* "SUBJECT == VALUE", for messages */
 };
 
+/* latency.after_loss_ms asks to survive a site: it sets sites_written and sites = 1 where that is
+ * not written. */
 struct survive {
     bool sites_written, nodes_written, keep_written;
     int64_t sites, nodes,
@@ -190,7 +199,8 @@ struct project {
 
 /* Reads and validates a Compose file. `name` is the path used in messages; a file without `name:`
  * takes the name of its folder only if `fallback_name` is given. `for_apply`: also refuse keys that
- * are planned but not executed yet. */
+ * are planned but not executed yet. env may be NULL: then no variable is set and no file can be
+ * read. */
 struct project_options {
     const struct project_env *env;
     struct sk_str fallback_name;

@@ -63,6 +63,16 @@ static int check_host(struct rd *rd, const struct spot *at, struct sk_str host)
     return sk_err_fix(&rd->err, "leave the address out; use 'expose' for ports that stay inside");
 }
 
+static const char *last_colon(struct sk_str text)
+{
+    for (size_t i = text.len; i-- > 0;) {
+        if (text.ptr[i] == ':') {
+            return text.ptr + i;
+        }
+    }
+    return NULL;
+}
+
 /* [HOST:][PUBLISHED:]TARGET[/PROTOCOL] */
 static int parse_short(struct rd *rd, const struct spot *at, struct sk_str text,
                        struct mapping *ret)
@@ -75,7 +85,7 @@ static int parse_short(struct rd *rd, const struct spot *at, struct sk_str text,
         parse_protocol(rd, at, protocol, &ret->udp) < 0) {
         return rd->err.code;
     }
-    colon = rest.len ? memrchr(rest.ptr, ':', rest.len) : NULL;
+    colon = last_colon(rest);
     if (!colon) {
         return parse_range(rd, at, rest, &ret->target);
     }
@@ -84,7 +94,7 @@ static int parse_short(struct rd *rd, const struct spot *at, struct sk_str text,
         return rd->err.code;
     }
     rest.len = (size_t)(colon - rest.ptr);
-    colon = rest.len ? memrchr(rest.ptr, ':', rest.len) : NULL;
+    colon = last_colon(rest);
     if (colon) {
         struct sk_str host = {rest.ptr, (size_t)(colon - rest.ptr)};
         if (check_host(rd, at, host) < 0) {
