@@ -345,7 +345,10 @@ static enum agent_check check_of(const struct assignment *a)
     case CHECK_NONE:
         break;
     }
-    return a->port && a->address.len > 0 ? AGENT_CHECK_PORT : AGENT_CHECK_NONE;
+    /* every program gets a PORT; only one that says it serves is expected to listen on it */
+    const struct service *s = a->service;
+    bool serves = s->has_route || s->nports || s->nexpose;
+    return serves && a->port && a->address.len > 0 ? AGENT_CHECK_PORT : AGENT_CHECK_NONE;
 }
 
 void assign_desired(const struct assignment *a, struct agent_desired *ret)

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_API_H
+#define SK_DAEMON_API_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "http/server.h"
+#include "sys/queue.h"
+
+/*
+ * The API, from HTTP to calls: one table of routes, each with the role that it needs; what is not
+ * in the table does not exist. Runs on HTTP threads and reaches the loop thread only by `calls`.
+ * Schemas: docs/api.md.
+ *
+ * On the unix socket root and the daemon's own user are admin. Over HTTPS a bearer token names a
+ * key.
+ */
+struct api_context {
+    struct sys_queue *calls; /* receives struct api_call *, on the loop thread */
+    uid_t own_uid;
+    char ca_fingerprint[65]; /* of the cluster's CA: goes into join tokens */
+    char join_address[320];  /* "host:7400", shown with a new token */
+    /* ref -> digest, on the calling thread; NULL: images cannot be resolved here */
+    int (*resolve_image)(void *ctx, struct sk_str ref, struct sk_buf *ret_digest,
+                         struct sk_err *err);
+    void *resolve_ctx;
+};
+
+void api_handle(struct http_exchange *x, void *ctx /* struct api_context */);
+size_t api_body_max(struct sk_str method, struct sk_str path);
+
+/* "Bearer TOKEN" -> 64 hex digits in `arena`; SK_STR("") if there is none. */
+struct sk_str api_bearer_hash(struct sk_arena *arena, struct sk_str authorization);
+
+/* Loop thread: what calls do; in api_run.c. */
+struct api_call;
+struct host;
+void api_run_status(struct host *host, struct api_call *call);
+void api_run_ps(struct host *host, struct api_call *call);
+void api_run_nodes(struct host *host, struct api_call *call);
+void api_run_sites(struct host *host, struct api_call *call);
+void api_run_projects(struct host *host, struct api_call *call);
+void api_run_project(struct host *host, struct api_call *call);
+void api_run_plan_in_force(struct host *host, struct api_call *call);
+void api_run_inventory(struct host *host, struct api_call *call);
+void api_run_tokens(struct host *host, struct api_call *call);
+void api_run_keys(struct host *host, struct api_call *call);
+void api_run_events(struct host *host, struct api_call *call);
+void api_run_event_stream(struct host *host, struct api_call *call);
+void api_run_logs(struct host *host, struct api_call *call);
+void api_run_why(struct host *host, struct api_call *call);
+void api_run_view(struct host *host, struct api_call *call);
+void api_run_request(struct host *host,
+                     struct api_call *call); /* call->request; answered by a later REPLY */
+
+#endif

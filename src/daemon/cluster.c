@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/cluster.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/frames.h"
+#include "net/token.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+
+#define PROBE_KEY_BYTES 32
+
+/* Who waits for an answer with this request number: a newcomer's connection, or a node by its name.
+ */
+struct waiting {
+    uint64_t request;
+    struct net_peer *joiner; /* NULL: a renewal */
+    char node[NET_NAME_SIZE];
+    char address[NET_HOST_SIZE];
+    UT_hash_handle hh;
+};
+
+struct cluster {
+    struct host *host;
+    struct net_server *server;
+    struct net_ca *ca;
+    struct net_revoked *revoked;
+    struct waiting *waiting;
+    char own_node[NET_NAME_SIZE];
+    char probe_key[2 * PROBE_KEY_BYTES + 1];
+};
+
+struct host *cluster_host(struct cluster *cluster)
+{
+    return cluster->host;
+}
+
+const struct net_ca *cluster_ca(const struct cluster *cluster)
+{
+    return cluster->ca;
+}
+
+int cluster_set_identity(struct cluster *cluster, const struct net_identity *identity,
+                         struct sk_err *err)
+{
+    return net_server_set_identity(cluster->server, identity, err);
+}
+
+/* ---- what control says ---- */
+
+/* An `assign` frame goes out with the key of the witness probes, which no record and no API holds.
+ */
+static void add_probe_key(const struct cluster *cluster, struct sk_str json, struct sk_buf *out)
+{
+    SK_ASSERT(json.len >= 2 && json.ptr[json.len - 1] == '}');
+    sk_buf_add(out, json.ptr, json.len - 1);
+    sk_buf_printf(out, ",\"probe_key\":\"%s\"}", cluster->probe_key);
+}
+
+static bool hook_send(void *ctx, struct sk_str node, struct sk_str json)
+{
+    struct cluster *cluster = ctx;
+    struct net_peer *peer = net_server_find(cluster->server, node);
+    struct sk_err err = {0};
+    int r;
+
+    if (!peer) {
+        return false;
+    }
+    r = net_send(peer, json, &err);
+    if (r < 0) {
+        sk_log_err(SK_LOG_WARN, "frame not sent", &err);
+        /* it missed one: a fresh connection brings the whole state again */
+        net_peer_close(peer, &err);
+    }
+    return r == 0;
+}
+
+static bool hook_assign(void *ctx, struct sk_str node, struct sk_str json)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+    bool sent;
+
+    add_probe_key(ctx, json, &frame);
+    sent = hook_send(ctx, node, sk_buf_str(&frame));
+    sk_buf_release(&frame);
+    return sent;
+}
+
+static void answer_joiner(struct waiting *w, const struct sk_err *err, struct sk_str json)
+{
+    struct sk_err send = {0};
+
+    if (err->code == 0 && net_send(w->joiner, json, &send) == 0) {
+        net_peer_close(w->joiner, NULL);
+    } else {
+        net_peer_close(w->joiner, err->code ? err : &send);
+    }
+}
+
+static void hook_answer(void *ctx, uint64_t request, const struct sk_err *err, struct sk_str json)
+{
+    struct cluster *cluster = ctx;
+    struct waiting *w = NULL;
+
+    HASH_FIND(hh, cluster->waiting, &request, sizeof(request), w);
+    if (!w) {
+        return; /* the newcomer hung up before the answer came; its node record stays, and can be
+                   removed */
+    }
+    HASH_DEL(cluster->waiting, w);
+    if (w->joiner) {
+        answer_joiner(w, err, json);
+    } else if (err->code == 0) {
+        (void)hook_send(cluster, sk_str(w->node), json);
+    } else {
+        sk_log_err(SK_LOG_WARN, "certificate not renewed", err);
+    }
+    free(w);
+}
+
+static void hook_close(void *ctx, struct sk_str node, const struct sk_err *err)
+{
+    struct cluster *cluster = ctx;
+    (void)net_server_close_node(cluster->server, node, err);
+}
+
+static void hook_revoke(void *ctx, struct sk_str serial)
+{
+    struct cluster *cluster = ctx;
+    net_revoked_add_serial(cluster->revoked, serial);
+    if (cluster->server) {
+        (void)net_server_recheck(cluster->server);
+    }
+}
+
+static int hook_issue(void *ctx, const struct control_command *cmd, struct sk_buf *ret_frame,
+                      struct sk_err *err)
+{
+    struct cluster *cluster = ctx;
+    uint64_t request = cmd->u.issue.request;
+    struct waiting *w = NULL;
+    struct sk_buf cert = SK_BUF_INIT;
+    const char *names[2];
+    char node[NET_NAME_SIZE], serial[NET_SERIAL_SIZE];
+    struct net_issue issue = {
+        .kind = NET_CERT_NODE, .node = node, .names = names, .serial = serial};
+    int r;
+
+    HASH_FIND(hh, cluster->waiting, &request, sizeof(request), w);
+    (void)snprintf(node, sizeof(node), "%.*s", SK_PRI(cmd->u.issue.node));
+    (void)snprintf(serial, sizeof(serial), "%.*s", SK_PRI(cmd->u.issue.serial));
+    if (w && w->address[0]) {
+        names[issue.nnames++] = w->address;
+    }
+    issue.wall_ms = sys_wall_ms();
+    issue.life_ms = cmd->u.issue.not_after_ms - issue.wall_ms;
+    if (sk_str_is(cmd->u.issue.node, cluster->own_node)) {
+        issue.kind = NET_CERT_CONTROL;
+    }
+    r = net_ca_issue(cluster->ca, cmd->u.issue.csr, &issue, &cert, NULL, err);
+    if (r == 0) {
+        struct frame_certificate c = {cmd->u.issue.cluster, cmd->u.issue.node,
+                                      cmd->u.issue.site,    cmd->u.issue.prefix,
+                                      sk_buf_str(&cert),    sk_str(net_ca_pem(cluster->ca))};
+        frame_write_certificate(&c, cmd->u.issue.renewal, ret_frame);
+    }
+    sk_buf_release(&cert);
+    return r;
+}
+
+/* ---- what nodes say ---- */
+
+static uint64_t wait_for(struct cluster *cluster, struct net_peer *joiner,
+                         const struct net_peer_info *info)
+{
+    struct waiting *w = sk_xcalloc(1, sizeof(*w));
+
+    w->request = host_next_request(cluster->host);
+    w->joiner = joiner;
+    (void)snprintf(w->node, sizeof(w->node), "%s", info->cert.node);
+    HASH_ADD(hh, cluster->waiting, request, sizeof(w->request), w);
+    return w->request;
+}
+
+static void on_up(void *ctx, struct net_peer *peer)
+{
+    struct cluster *cluster = ctx;
+    const struct net_peer_info *info = net_peer_info(peer);
+    struct control_event ev = {.kind = CONTROL_EV_HELLO};
+
+    ev.u.hello.node = sk_str(info->cert.node);
+    ev.u.hello.incarnation = sk_str(info->incarnation);
+    ev.u.hello.boot = sk_str(info->boot);
+    ev.u.hello.address = SK_STR("");
+    ev.u.hello.version = sk_str(info->version);
+    host_step(cluster->host, &ev);
+}
+
+static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
+{
+    struct cluster *cluster = ctx;
+    const struct net_peer_info *info = net_peer_info(peer);
+    struct waiting *w, *next;
+
+    HASH_ITER (hh, cluster->waiting, w, next) {
+        if (w->joiner == peer) {
+            HASH_DEL(cluster->waiting, w);
+            free(w);
+        }
+    }
+    if (!info->joining) {
+        struct control_event ev = {.kind = CONTROL_EV_BYE};
+        sk_log(SK_LOG_INFO, "node disconnected", "node=%s why=\"%s\"", info->cert.node,
+               why ? why->msg : "");
+        if (net_server_find(cluster->server, sk_str(info->cert.node)) == NULL) {
+            ev.u.bye.node = sk_str(info->cert.node);
+            host_step(cluster->host, &ev);
+        }
+    }
+}
+
+static void on_renew(struct cluster *cluster, struct net_peer *peer, const struct net_frame *frame)
+{
+    const struct net_peer_info *info = net_peer_info(peer);
+    struct control_event ev = {.kind = CONTROL_EV_RENEW};
+
+    ev.u.renew.csr = sk_map_str(frame->tree, "csr", SK_STR(""));
+    ev.u.renew.node = sk_str(info->cert.node);
+    ev.u.renew.request = wait_for(cluster, NULL, info);
+    host_step(cluster->host, &ev);
+}
+
+static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+{
+    struct cluster *cluster = ctx;
+    struct sk_str node = sk_str(net_peer_info(peer)->cert.node);
+    struct sk_arena *arena = sk_arena_new();
+    struct control_event ev = {0};
+    struct sk_err err = {0};
+    int r = 0;
+
+    if (sk_str_is(frame->type, "beat")) {
+        r = frame_read_beat(frame->tree, node, arena, &ev, &err);
+    } else if (sk_str_is(frame->type, "observe")) {
+        r = frame_read_observe(frame->tree, node, arena, &ev, &err);
+    } else if (sk_str_is(frame->type, "renew")) {
+        on_renew(cluster, peer, frame);
+    } else if (sk_str_is(frame->type, "log")) {
+        host_on_log(cluster->host, node, frame->tree);
+    }
+    /* other types are of a later version: nothing here depends on them */
+    if (r < 0) {
+        net_peer_close(peer, &err);
+    } else if (ev.kind == CONTROL_EV_BEAT || ev.kind == CONTROL_EV_OBSERVE) {
+        host_step(cluster->host, &ev);
+    }
+    sk_arena_free(arena);
+}
+
+static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+{
+    struct cluster *cluster = ctx;
+    struct sk_arena *arena = sk_arena_new();
+    struct control_event ev = {.kind = CONTROL_EV_JOIN};
+    struct sk_err err = {0};
+    struct waiting *w = NULL;
+
+    if (frame_read_join(frame->tree, arena, &ev.u.join, &err) < 0) {
+        net_peer_close(peer, &err);
+    } else {
+        ev.u.join.request = wait_for(cluster, peer, net_peer_info(peer));
+        HASH_FIND(hh, cluster->waiting, &ev.u.join.request, sizeof(ev.u.join.request), w);
+        (void)snprintf(w->address, sizeof(w->address), "%.*s", SK_PRI(ev.u.join.address));
+        host_step(cluster->host, &ev);
+    }
+    sk_arena_free(arena);
+}
+
+static void on_refused(void *ctx, const char *address, const struct sk_err *why)
+{
+    (void)ctx;
+    sk_log(SK_LOG_WARN, "peer refused", "address=%s code=%s error=\"%s\"", address,
+           sk_code_name(why->code), why->msg);
+}
+
+/* ---- life ---- */
+
+static int load_probe_key(struct cluster *cluster, const char *dir, struct sk_err *err)
+{
+    struct sk_buf buf = SK_BUF_INIT;
+    uint8_t key[PROBE_KEY_BYTES];
+    char path[512];
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s/probe.key", dir);
+    r = sys_file_read(path, 1024, &buf, err);
+    if (r == 0 && !sk_unhex(sk_buf_str(&buf), key, sizeof(key))) {
+        r = sk_err_set(err, SK_ERR_CORRUPT, "'%s' does not hold %d bytes in hex", path,
+                       PROBE_KEY_BYTES);
+    }
+    if (r == 0) {
+        sk_hex(key, sizeof(key), cluster->probe_key);
+    }
+    explicit_bzero(key, sizeof(key));
+    sk_buf_release(&buf);
+    return r;
+}
+
+static int start_host(struct cluster *cluster, uv_loop_t *loop, const struct cluster_config *config,
+                      struct sk_err *err)
+{
+    struct host_hooks hooks = {hook_send,   hook_assign, hook_answer,    hook_close,
+                               hook_revoke, hook_issue,  config->failed, cluster};
+    struct control_config cfg = {.node = sk_str(config->config->node),
+                                 .ingress_port = config->config->ingress_port};
+
+    sys_random(&cfg.seed, sizeof(cfg.seed));
+    sys_random(cfg.secret, sizeof(cfg.secret));
+    return host_new(loop, config->control_dir, &cfg, &hooks, &cluster->host, err);
+}
+
+static int listen_channel(struct cluster *cluster, uv_loop_t *loop,
+                          const struct cluster_config *config, struct sk_err *err)
+{
+    struct net_callbacks callbacks = {cluster, on_up, on_frame, on_join, NULL, on_down, on_refused};
+    struct net_channel_cfg cfg = {
+        .identity = config->identity,
+        .revoked = config->revoked,
+        .incarnation = config->config->incarnation,
+        .boot = config->boot,
+        .version = SKERRY_VERSION,
+    };
+    char address[NET_ADDRESS_SIZE];
+
+    (void)snprintf(address, sizeof(address), "%s:%u", config->config->listen,
+                   config->config->channel_port);
+    return net_server_new(loop, &cfg, address, &callbacks, &cluster->server, err);
+}
+
+int cluster_new(uv_loop_t *loop, const struct cluster_config *config, struct cluster **ret,
+                struct sk_err *err)
+{
+    struct cluster *cluster = sk_xcalloc(1, sizeof(*cluster));
+
+    cluster->revoked = config->revoked;
+    (void)snprintf(cluster->own_node, sizeof(cluster->own_node), "%s", config->config->node);
+    if (net_ca_load(config->control_dir, &cluster->ca, err) < 0 ||
+        load_probe_key(cluster, config->control_dir, err) < 0 ||
+        start_host(cluster, loop, config, err) < 0 ||
+        listen_channel(cluster, loop, config, err) < 0) {
+        cluster_free(cluster);
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    *ret = cluster;
+    return 0;
+}
+
+void cluster_free(struct cluster *cluster)
+{
+    struct waiting *w, *next;
+
+    if (!cluster) {
+        return;
+    }
+    host_free(cluster->host); /* its last jobs may still answer newcomers: before the server goes */
+    net_server_free(cluster->server);
+    HASH_ITER (hh, cluster->waiting, w, next) {
+        HASH_DEL(cluster->waiting, w);
+        free(w);
+    }
+    net_ca_free(cluster->ca);
+    explicit_bzero(cluster->probe_key, sizeof(cluster->probe_key));
+    free(cluster);
+}

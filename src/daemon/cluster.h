@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_CLUSTER_H
+#define SK_DAEMON_CLUSTER_H
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "daemon/config.h"
+#include "daemon/host.h"
+#include "net/channel.h"
+#include "net/identity.h"
+
+/*
+ * The control node's side of the channel: frames of nodes and newcomers become events for control;
+ * control's commands become frames. Loop thread only.
+ */
+struct cluster;
+
+struct cluster_config {
+    const struct daemon_config *config;
+    const struct net_identity *identity;
+    struct net_revoked *revoked; /* shared with the node's own client; changed here */
+    const char *control_dir;     /* with the CA and probe.key */
+    const char *boot;
+    void (*failed)(void *ctx, const struct sk_err *err);
+    void *ctx;
+};
+
+int cluster_new(uv_loop_t *loop, const struct cluster_config *config, struct cluster **ret,
+                struct sk_err *err);
+void cluster_free(struct cluster *cluster);
+struct host *cluster_host(struct cluster *cluster);
+const struct net_ca *cluster_ca(const struct cluster *cluster);
+int cluster_set_identity(struct cluster *cluster, const struct net_identity *identity,
+                         struct sk_err *err);
+
+#endif

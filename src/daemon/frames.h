@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_FRAMES_H
+#define SK_DAEMON_FRAMES_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/tree.h"
+#include "control/control.h"
+
+/*
+ * Frames of the channel (docs/architecture.md) to control's events and back. Pure. What comes in is
+ * hostile until checked: wrong shapes are SK_ERR_PROTOCOL and end the connection; unknown fields
+ * are ignored.
+ */
+int frame_read_beat(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
+                    struct control_event *ret, struct sk_err *err);
+int frame_read_observe(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
+                       struct control_event *ret, struct sk_err *err);
+/* Parses the token too: ret->token_hash is that of the stored record. `request` is left to the
+ * caller. */
+int frame_read_join(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,
+                    struct sk_err *err);
+
+/* The `joined` or `renewed` frame. */
+struct frame_certificate {
+    struct sk_str cluster, node, site, prefix, cert, ca;
+};
+void frame_write_certificate(const struct frame_certificate *certificate, bool renewal,
+                             struct sk_buf *out);
+
+#endif

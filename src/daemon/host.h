@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_HOST_H
+#define SK_DAEMON_HOST_H
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "control/control.h"
+#include "daemon/call.h"
+#include "daemon/config.h"
+
+/*
+ * The control host: carries out what src/control decides. One per control node, on the loop thread.
+ *
+ * Events go in by host_step(); each command that comes out is a job for the store's worker, a job
+ * for the planner's worker, a frame on the channel, an answer to an API call, or a line for the
+ * event feeds. Nothing here decides.
+ */
+struct host;
+
+struct host_hooks {
+    /* Sends a frame to a connected node; false: it is not connected (it will be told when it is).
+     */
+    bool (*send)(void *ctx, struct sk_str node, struct sk_str json);
+    /* The same for an `assign` frame: the key of the witness probes is added to it. */
+    bool (*assign)(void *ctx, struct sk_str node, struct sk_str json);
+    /* Answers a join (peer by request number) or a renewal. err->code 0: `json` is the frame. */
+    void (*answer)(void *ctx, uint64_t request, const struct sk_err *err, struct sk_str json);
+    void (*close_node)(void *ctx, struct sk_str node, const struct sk_err *err);
+    void (*revoke)(void *ctx, struct sk_str serial);
+    /* The authority's part of a join or renewal: appends the frame's "cert" and "ca" values. */
+    int (*issue)(void *ctx, const struct control_command *cmd, struct sk_buf *ret_frame,
+                 struct sk_err *err);
+    /* Something fatal: the state cannot be read. The daemon should stop. */
+    void (*failed)(void *ctx, const struct sk_err *err);
+    void *ctx;
+};
+
+/* `dir`: the control folder with state.db. The first LOADED is under way when it returns. */
+int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
+             const struct host_hooks *hooks, struct host **ret, struct sk_err *err);
+/* Ends the calls, feeds and log streams under way, and takes no more: before the doors close, whose
+ * threads wait for them. */
+void host_stop_calls(struct host *host);
+/* Finishes the jobs under way; calls not answered get SK_ERR_UNAVAILABLE. */
+void host_free(struct host *host);
+
+struct control *host_control(struct host *host);
+struct sys_queue *host_calls(struct host *host); /* what api_handle() posts to */
+uint64_t host_next_request(struct host *host);
+/* Fills in the clocks, steps control, carries out the commands. */
+void host_step(struct host *host, struct control_event *event);
+
+/* Keeps a call until its REPLY comes; takes over the caller's reference. */
+void host_await(struct host *host, uint64_t request, struct api_call *call);
+/* Adds a reader of the event stream (takes a reference). */
+void host_add_feed(struct host *host, struct api_feed *feed);
+/* Asks `node` for the log of instance `id`; lines go to `feed` (takes a reference). */
+int host_logs(struct host *host, struct sk_str node, struct sk_str id, int64_t tail, bool follow,
+              struct api_feed *feed, struct sk_err *err);
+/* A `log` frame came from a node. */
+void host_on_log(struct host *host, struct sk_str node, const struct sk_node *frame);
+
+#endif

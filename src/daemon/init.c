@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/init.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "control/control.h"
+#include "daemon/supervise.h"
+#include "net/address.h"
+#include "net/enrol.h"
+#include "net/identity.h"
+#include "net/token.h"
+#include "store/store.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+
+#define PROBE_KEY_BYTES 32
+#define JOIN_TIMEOUT_MS 30000
+
+struct folders {
+    char identity[512], control[512], agent[512], run[512], ingress[512];
+};
+
+static void name_folders(const char *dir, struct folders *ret)
+{
+    (void)snprintf(ret->identity, sizeof(ret->identity), "%s/identity", dir);
+    (void)snprintf(ret->control, sizeof(ret->control), "%s/control", dir);
+    (void)snprintf(ret->agent, sizeof(ret->agent), "%s/agent", dir);
+    (void)snprintf(ret->run, sizeof(ret->run), "%s/run", dir);
+    (void)snprintf(ret->ingress, sizeof(ret->ingress), "%s/ingress", dir);
+}
+
+static int refuse_second(const char *dir, struct sk_err *err)
+{
+    struct daemon_config old;
+
+    if (daemon_config_load(dir, &old, NULL) == 0) {
+        (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds server '%s' of cluster '%s' already",
+                         dir, old.node, old.cluster);
+        return sk_err_fix(
+            err,
+            "give another folder by --data, or remove this one when that server is gone for good");
+    }
+    return 0;
+}
+
+static int make_folders(const struct daemon_config *config, const struct folders *f, bool control,
+                        struct sk_err *err)
+{
+    if (sys_mkdirs(config->dir, 0755, err) < 0 || sys_mkdirs(f->identity, 0700, err) < 0 ||
+        sys_mkdirs(f->agent, 0700, err) < 0 || sys_mkdirs(f->run, 0755, err) < 0 ||
+        sys_mkdirs(f->ingress, 0700, err) < 0) {
+        return err ? err->code : SK_ERR_IO;
+    }
+    return control ? sys_mkdirs(f->control, 0700, err) : 0;
+}
+
+/* What skerryd reads and writes belongs to its own user; the agent's folder stays root's. */
+static int give_to_user(const struct daemon_config *config, const struct folders *f, bool control,
+                        struct sk_err *err)
+{
+    static const char *const identity_files[] = {"node.key", "node.pem", "ca.pem"};
+    static const char *const control_files[] = {"ca.key",   "ca.pem",       "probe.key",
+                                                "state.db", "state.db-wal", "state.db-shm"};
+    const char *folders[] = {f->identity, f->run, f->ingress, control ? f->control : NULL};
+    unsigned uid, gid;
+    char path[1024];
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+    if (daemon_user(config->user, &uid, &gid, err) < 0) {
+        return err ? err->code : SK_ERR_INPUT;
+    }
+    for (size_t i = 0; i < SK_ARRAY_LEN(folders); i++) {
+        if (folders[i] && chown(folders[i], uid, gid) != 0) {
+            return sk_err_errno(err, errno, "give '%s' to the daemon's user", folders[i]);
+        }
+    }
+    for (size_t i = 0; i < SK_ARRAY_LEN(identity_files); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", f->identity, identity_files[i]);
+        if (chown(path, uid, gid) != 0) {
+            return sk_err_errno(err, errno, "give '%s' to the daemon's user", path);
+        }
+    }
+    for (size_t i = 0; control && i < SK_ARRAY_LEN(control_files); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", f->control, control_files[i]);
+        if (chown(path, uid, gid) != 0 && errno != ENOENT) { /* SQLite's side files come and go */
+            return sk_err_errno(err, errno, "give '%s' to the daemon's user", path);
+        }
+    }
+    return 0;
+}
+
+static void new_incarnation(struct daemon_config *config)
+{
+    uint8_t bytes[16];
+
+    sys_random(bytes, sizeof(bytes));
+    sk_hex(bytes, sizeof(bytes), config->incarnation);
+}
+
+static int fill_facts(struct daemon_setup *setup, struct daemon_facts *facts, struct sk_err *err)
+{
+    struct daemon_config *config = &setup->config;
+    struct sockaddr_storage numeric;
+
+    if (daemon_facts_detect(config->dir, facts, err) < 0) {
+        return err ? err->code : SK_ERR_IO;
+    }
+    facts->cpus_nano = setup->cpus_nano ? setup->cpus_nano : facts->cpus_nano;
+    facts->memory_bytes = setup->memory_bytes ? setup->memory_bytes : facts->memory_bytes;
+    facts->disk_bytes = setup->disk_bytes ? setup->disk_bytes : facts->disk_bytes;
+    if (!config->node[0]) {
+        (void)snprintf(config->node, sizeof(config->node), "%s", facts->hostname);
+    }
+    if (!config->address[0]) {
+        (void)snprintf(config->address, sizeof(config->address), "%s", facts->address);
+    }
+    if (!sk_str_is_label(sk_str(config->node))) {
+        (void)sk_err_set(err, SK_ERR_USAGE, "'%s' is no name for a node", config->node);
+        return sk_err_fix(err, "give one of [a-z0-9-] by --node");
+    }
+    if (!config->address[0]) {
+        (void)sk_err_set(err, SK_ERR_USAGE, "this machine has no address but loopback");
+        return sk_err_fix(err, "give the address at which other servers reach it by --address");
+    }
+    if (net_address_parse(sk_str(config->address), config->channel_port, &numeric, NULL) < 0) {
+        (void)sk_err_set(err, SK_ERR_USAGE, "--address: '%s' is no IP address", config->address);
+        return sk_err_fix(
+            err, "other servers probe this one and route to it: give the address, not a name");
+    }
+    return 0;
+}
+
+static int make_probe_key(const char *dir, struct sk_err *err)
+{
+    uint8_t key[PROBE_KEY_BYTES];
+    char hex[2 * PROBE_KEY_BYTES + 1];
+    char path[1024];
+    int r;
+
+    sys_random(key, sizeof(key));
+    sk_hex(key, sizeof(key), hex);
+    (void)snprintf(path, sizeof(path), "%s/probe.key", dir);
+    r = sys_file_write(path, sk_str(hex), 0600, err);
+    explicit_bzero(key, sizeof(key));
+    explicit_bzero(hex, sizeof(hex));
+    return r;
+}
+
+/* A CA, and this node's own certificate from it. */
+static int make_identity(const struct daemon_setup *setup, const struct folders *f,
+                         struct net_cert_info *ret_info, struct sk_err *err)
+{
+    struct net_ca *ca = NULL;
+    struct net_identity id = {0};
+    struct sk_buf key = SK_BUF_INIT, csr = SK_BUF_INIT, cert = SK_BUF_INIT;
+    const char *names[] = {setup->config.address};
+    struct net_issue issue = {.kind = NET_CERT_CONTROL,
+                              .node = setup->config.node,
+                              .names = names,
+                              .nnames = 1,
+                              .wall_ms = sys_wall_ms()};
+    int r = net_ca_new(setup->cluster, issue.wall_ms, &ca, err);
+
+    r = r < 0 ? r : net_ca_save(ca, f->control, err);
+    r = r < 0 ? r : net_key_new(&key, err);
+    r = r < 0 ? r : net_csr_new(sk_buf_str(&key), setup->config.node, &csr, err);
+    r = r < 0 ? r : net_ca_issue(ca, sk_buf_str(&csr), &issue, &cert, ret_info, err);
+    r = r < 0 ? r
+              : net_identity_make(sk_buf_str(&key), sk_buf_str(&cert), sk_str(net_ca_pem(ca)), &id,
+                                  err);
+    r = r < 0 ? r : net_identity_save(&id, f->identity, err);
+    net_identity_release(&id);
+    net_pem_wipe(&key);
+    sk_buf_release(&csr);
+    sk_buf_release(&cert);
+    net_ca_free(ca);
+    return r;
+}
+
+/* Control chose the prefix of the node's instances: it is in the node's own record. */
+static int take_prefix(struct daemon_config *config, const struct control_txn *txn,
+                       struct sk_err *err)
+{
+    char key[128];
+    int r = sk_err_set(err, SK_ERR_INTERNAL, "the first records hold no node '%s'", config->node);
+
+    (void)snprintf(key, sizeof(key), "/skerry/v1/nodes/%s", config->node);
+    for (size_t i = 0; i < txn->nops; i++) {
+        struct sk_arena *arena = sk_arena_new();
+        const struct sk_node *root;
+        if (sk_str_is(txn->ops[i].key, key) &&
+            sk_json_read(arena, key, txn->ops[i].value, NULL, &root, err) == 0) {
+            (void)snprintf(config->prefix, sizeof(config->prefix), "%.*s",
+                           SK_PRI(sk_map_str(root, "prefix", SK_STR(""))));
+            r = 0;
+        }
+        sk_arena_free(arena);
+    }
+    return r;
+}
+
+static int write_state(struct daemon_setup *setup, const struct folders *f,
+                       const struct daemon_facts *facts, const char *serial, struct sk_err *err)
+{
+    struct daemon_config *config = &setup->config;
+    struct control_init init = {
+        .cluster = sk_str(setup->cluster),
+        .range = sk_str(setup->range),
+        .currency = sk_str(setup->currency),
+        .lab = setup->lab,
+        .who = SK_STR("init"),
+        .site_role = sk_str(setup->role),
+        .serial = sk_str(serial),
+        .key_hash = SK_STR(""),
+        .wall_ms = sys_wall_ms(),
+        .first = {.node = sk_str(config->node),
+                  .site = sk_str(config->site),
+                  .address = sk_str(config->address),
+                  .machine_id = sk_str(facts->machine_id),
+                  .incarnation = sk_str(config->incarnation),
+                  .cpus_nano = facts->cpus_nano,
+                  .memory_bytes = facts->memory_bytes,
+                  .disk_bytes = facts->disk_bytes},
+    };
+    struct control_commands commands = {0};
+    struct store *store = NULL;
+    struct store_op ops[CONTROL_TXN_OPS_MAX];
+    struct store_txn txn = {.expect_number = 0, .ops = ops};
+    struct store_revision rev;
+    int r = control_init_txn(&init, &commands, err);
+
+    if (r == 0) {
+        const struct control_txn *first = &commands.items[0].u.txn;
+        SK_ASSERT(commands.count == 1 && commands.items[0].kind == CONTROL_CMD_TXN);
+        for (size_t i = 0; i < first->nops; i++) {
+            ops[i] = (struct store_op){STORE_PUT, first->ops[i].key, first->ops[i].value};
+        }
+        txn.nops = first->nops;
+        r = take_prefix(config, first, err);
+    }
+    if (r == 0) {
+        r = store_open_sqlite(f->control, &store, err);
+    }
+    r = r < 0 ? r : store_txn(store, &txn, &rev, err);
+    if (r == SK_ERR_CONFLICT) {
+        (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds the state of another cluster",
+                         f->control);
+        r = sk_err_fix(err, "remove that folder if it is left from an init that was cut short");
+    }
+    store_close(store);
+    control_commands_release(&commands);
+    return r;
+}
+
+int daemon_init(struct daemon_setup *setup, struct sk_err *err)
+{
+    struct daemon_config *config = &setup->config;
+    struct net_cert_info info;
+    struct daemon_facts facts;
+    struct folders f;
+
+    name_folders(config->dir, &f);
+    if (refuse_second(config->dir, err) < 0 || make_folders(config, &f, true, err) < 0 ||
+        fill_facts(setup, &facts, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    new_incarnation(config);
+    (void)snprintf(config->cluster, sizeof(config->cluster), "%s", setup->cluster);
+    (void)snprintf(config->controls[0], sizeof(config->controls[0]), "%s:%u", config->address,
+                   config->channel_port);
+    config->ncontrols = 1;
+    config->is_control = true;
+    if (make_identity(setup, &f, &info, err) < 0 || make_probe_key(f.control, err) < 0 ||
+        write_state(setup, &f, &facts, info.serial, err) < 0 ||
+        give_to_user(config, &f, true, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    return daemon_config_save(config, err);
+}
+
+int daemon_join(struct daemon_setup *setup, struct sk_err *err)
+{
+    struct daemon_config *config = &setup->config;
+    struct net_join join = {.address = setup->control, .timeout_ms = JOIN_TIMEOUT_MS};
+    struct net_joined joined = {0};
+    struct net_token token = {0};
+    struct daemon_facts facts;
+    struct folders f;
+    int r;
+
+    name_folders(config->dir, &f);
+    if (net_token_parse(setup->token, &token, err) < 0 || refuse_second(config->dir, err) < 0 ||
+        make_folders(config, &f, false, err) < 0 || fill_facts(setup, &facts, err) < 0) {
+        net_token_wipe(&token);
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    new_incarnation(config);
+    join.token = &token;
+    join.dir = f.identity;
+    join.source = strcmp(config->listen, "0.0.0.0") == 0 ? NULL : config->listen;
+    join.node = config->node;
+    join.site = config->site;
+    join.node_address = config->address;
+    join.machine_id = facts.machine_id;
+    join.incarnation = config->incarnation;
+    join.cpus_nano = facts.cpus_nano;
+    join.memory_bytes = facts.memory_bytes;
+    join.disk_bytes = facts.disk_bytes;
+    r = net_join(&join, &joined, err);
+    net_token_wipe(&token);
+    if (r == 0) {
+        (void)snprintf(config->cluster, sizeof(config->cluster), "%s",
+                       joined.identity.info.cluster);
+        (void)snprintf(config->prefix, sizeof(config->prefix), "%s", joined.prefix);
+        (void)snprintf(config->controls[0], sizeof(config->controls[0]), "%s", setup->control);
+        config->ncontrols = 1;
+        r = give_to_user(config, &f, false, err);
+    }
+    net_identity_release(&joined.identity);
+    return r < 0 ? r : daemon_config_save(config, err);
+}

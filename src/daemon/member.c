@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/member.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "control/control.h"
+#include "daemon/agent_link.h"
+#include "daemon/observed.h"
+#include "net/channel.h"
+#include "net/enrol.h"
+#include "net/probe.h"
+#include "sys/clock.h"
+
+#define RENEW_RETRY_MS 60000
+
+struct member {
+    uv_loop_t *loop;
+    const struct daemon_config *config;
+    struct net_revoked *revoked;
+    struct net_identity identity;
+    struct net_client *client;
+    struct agent_link *agent;
+    struct net_probe *probe;
+    struct observed observed;
+    struct sk_buf assign; /* the last frame, as it came */
+    int64_t seq;
+    bool resend; /* a control node's queue was full: it missed observations, so all get the whole */
+    int64_t renew_at_ms; /* wall clock */
+    uv_timer_t beat;
+    void (*renewed)(void *ctx, const struct net_identity *identity);
+    void *ctx;
+};
+
+/* ---- up: to the control nodes ---- */
+
+static void send_beat(struct member *member)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+    struct sk_jw w;
+
+    sk_jw_init(&w, &frame);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "beat");
+    sk_jw_kint(&w, "seq", ++member->seq);
+    sk_jw_kint(&w, "assign_rev", member->observed.assign_rev);
+    sk_jw_kint(&w, "obs_rev", member->observed.obs_rev);
+    sk_jw_key(&w, "heard");
+    sk_jw_arr(&w);
+    for (size_t i = 0; i < net_probe_count(member->probe); i++) {
+        struct net_heard heard;
+        net_probe_heard(member->probe, i, &heard);
+        sk_jw_arr(&w);
+        sk_jw_cstr(&w, heard.node);
+        sk_jw_int(&w, heard.age_ms);
+        sk_jw_int(&w, heard.rtt_us);
+        sk_jw_arr_end(&w);
+    }
+    sk_jw_arr_end(&w);
+    sk_jw_obj_end(&w);
+    (void)net_client_send_all(member->client, sk_buf_str(&frame));
+    sk_buf_release(&frame);
+}
+
+static void send_full(struct member *member, struct net_peer *peer)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+    struct sk_err err = {0};
+
+    if (!member->observed.known) {
+        return; /* the agent's first frame goes to everybody */
+    }
+    observed_write(&member->observed, &frame);
+    if (net_send(peer, sk_buf_str(&frame), &err) < 0) {
+        sk_log_err(SK_LOG_WARN, "observations not sent", &err);
+        net_peer_close(peer, NULL); /* the next connection brings them */
+    }
+    sk_buf_release(&frame);
+}
+
+static void resend_full(struct member *member)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+
+    observed_write(&member->observed, &frame);
+    member->resend =
+        net_client_send_all(member->client, sk_buf_str(&frame)) < net_client_up(member->client);
+    sk_buf_release(&frame);
+}
+
+static void maybe_renew(struct member *member)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+    struct sk_err err = {0};
+    int64_t now = sys_wall_ms();
+
+    if (now < member->renew_at_ms || net_client_up(member->client) == 0) {
+        return;
+    }
+    member->renew_at_ms = now + RENEW_RETRY_MS;
+    if (net_renew_request(&member->identity, &frame, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "certificate not renewed", &err);
+    } else {
+        (void)net_client_send_all(member->client, sk_buf_str(&frame));
+    }
+    sk_buf_release(&frame);
+}
+
+static void on_beat(uv_timer_t *timer)
+{
+    struct member *member = timer->data;
+
+    send_beat(member);
+    if (member->resend) {
+        resend_full(member);
+    }
+    maybe_renew(member);
+}
+
+/* ---- down: from the control nodes ---- */
+
+static void take_revoked(struct member *member, const struct sk_node *frame)
+{
+    const struct sk_node *list = sk_map_seq(frame, "revoked");
+
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        if (list->u.items[i].kind == SK_STRING) {
+            net_revoked_add_serial(member->revoked, list->u.items[i].u.text);
+        }
+    }
+    (void)net_client_recheck(member->client);
+}
+
+static void take_probes(struct member *member, const struct sk_node *frame)
+{
+    const struct sk_node *list = sk_map_seq(frame, "probe");
+    struct net_probe_target targets[NET_PROBE_TARGETS_MAX];
+    struct sk_err err = {0};
+    uint8_t key[NET_PROBE_KEY_BYTES];
+    size_t n = 0;
+
+    if (sk_unhex(sk_map_str(frame, "probe_key", SK_STR("")), key, sizeof(key))) {
+        net_probe_set_key(member->probe, key);
+        explicit_bzero(key, sizeof(key));
+    }
+    for (uint32_t i = 0; list && i < list->count && n < NET_PROBE_TARGETS_MAX; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        if (row->kind == SK_MAP) {
+            targets[n].node = sk_map_str(row, "node", SK_STR("")).ptr;
+            targets[n].address = sk_map_str(row, "address", SK_STR("")).ptr;
+            n++;
+        }
+    }
+    if (net_probe_set_targets(member->probe, targets, n, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "probe targets refused", &err);
+    }
+}
+
+static void take_assign(struct member *member, const struct net_frame *frame)
+{
+    sk_buf_clear(&member->assign);
+    sk_buf_addstr(&member->assign, frame->bytes);
+    (void)agent_link_send(member->agent, frame->bytes); /* else on_agent_up() sends it */
+    take_probes(member, frame->tree);
+    take_revoked(member, frame->tree);
+}
+
+static void take_renewed(struct member *member, const struct net_frame *frame)
+{
+    struct net_identity fresh = {0};
+    struct sk_err err = {0};
+    char dir[512];
+
+    (void)snprintf(dir, sizeof(dir), "%s/identity", member->config->dir);
+    if (net_renew_finish(&member->identity, frame, &fresh, &err) < 0 ||
+        net_identity_save_cert(&fresh, dir, &err) < 0 ||
+        net_client_set_identity(member->client, &fresh, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "renewed certificate not taken", &err);
+        net_identity_release(&fresh);
+        return;
+    }
+    net_identity_release(&member->identity);
+    member->identity = fresh;
+    member->renew_at_ms = net_cert_renew_at_ms(&fresh.info);
+    sk_log(SK_LOG_INFO, "certificate renewed", "node=%s serial=%s", fresh.info.node,
+           fresh.info.serial);
+    member->renewed(member->ctx, &member->identity);
+}
+
+static void on_up(void *ctx, struct net_peer *peer)
+{
+    struct member *member = ctx;
+
+    sk_log(SK_LOG_INFO, "control connected", "address=%s", net_peer_info(peer)->address);
+    send_beat(member);
+    send_full(member, peer);
+}
+
+static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+{
+    struct member *member = ctx;
+
+    (void)peer;
+    if (sk_str_is(frame->type, "assign")) {
+        take_assign(member, frame);
+    } else if (sk_str_is(frame->type, "renewed")) {
+        take_renewed(member, frame);
+    } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end")) {
+        (void)agent_link_send(member->agent, frame->bytes);
+    }
+}
+
+static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
+{
+    (void)ctx;
+    sk_log(SK_LOG_WARN, "control disconnected", "address=%s why=\"%s\"",
+           net_peer_info(peer)->address, why ? why->msg : "");
+}
+
+static void on_refused(void *ctx, const char *address, const struct sk_err *why)
+{
+    (void)ctx;
+    sk_log(SK_LOG_DEBUG, "control not reached", "address=%s code=%s error=\"%s\"", address,
+           sk_code_name(why->code), why->msg);
+}
+
+/* ---- the agent ---- */
+
+static void on_agent_up(void *ctx)
+{
+    struct member *member = ctx;
+
+    if (member->assign.len) {
+        (void)agent_link_send(member->agent, sk_buf_str(&member->assign));
+    }
+}
+
+static void on_agent_frame(void *ctx, const struct net_frame *frame)
+{
+    struct member *member = ctx;
+
+    if (sk_str_is(frame->type, "observe")) {
+        observed_take(&member->observed, frame->tree);
+        if (net_client_send_all(member->client, frame->bytes) < net_client_up(member->client)) {
+            member->resend = true;
+        }
+    } else if (sk_str_is(frame->type, "log")) {
+        (void)net_client_send_all(member->client, frame->bytes);
+    } else if (sk_str_is(frame->type, "error")) {
+        sk_log(SK_LOG_ERROR, "agent refused a frame", "error=\"%.*s\"",
+               SK_PRI(sk_map_str(frame->tree, "text", SK_STR(""))));
+    }
+}
+
+static void on_agent_down(void *ctx)
+{
+    (void)ctx;
+    sk_log(SK_LOG_WARN, "agent disconnected", "%s", "");
+}
+
+/* ---- life ---- */
+
+static int start_client(struct member *member, const struct member_config *config,
+                        struct sk_err *err)
+{
+    struct net_callbacks callbacks = {member, on_up, on_frame, NULL, NULL, on_down, on_refused};
+    struct net_channel_cfg cfg = {
+        .identity = &member->identity,
+        .revoked = config->revoked,
+        .incarnation = config->config->incarnation,
+        .boot = config->boot,
+        .version = SKERRY_VERSION,
+        .source = strcmp(config->config->listen, "0.0.0.0") == 0 ? NULL : config->config->listen,
+    };
+    const char *addresses[DAEMON_CONTROLS_MAX];
+
+    for (unsigned i = 0; i < config->config->ncontrols; i++) {
+        addresses[i] = config->config->controls[i];
+    }
+    if (net_client_new(member->loop, &cfg, &callbacks, &member->client, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    return net_client_set_addresses(member->client, addresses, config->config->ncontrols, err);
+}
+
+static int start_probe(struct member *member, struct sk_err *err)
+{
+    char address[NET_ADDRESS_SIZE];
+    struct net_probe_cfg cfg = {
+        .node = member->config->node, .address = address, .interval_ms = CONTROL_BEAT_MS};
+
+    (void)snprintf(address, sizeof(address), "%s:%u", member->config->listen,
+                   member->config->probe_port);
+    return net_probe_new(member->loop, &cfg, &member->probe, err);
+}
+
+int member_new(uv_loop_t *loop, const struct member_config *config, struct member **ret,
+               struct sk_err *err)
+{
+    struct member *member = sk_xcalloc(1, sizeof(*member));
+    struct agent_link_callbacks callbacks = {member, on_agent_up, on_agent_frame, on_agent_down};
+    char path[512];
+
+    member->loop = loop;
+    member->config = config->config;
+    member->revoked = config->revoked;
+    member->renewed = config->renewed;
+    member->ctx = config->ctx;
+    SK_ASSERT(uv_timer_init(loop, &member->beat) == 0);
+    member->beat.data = member;
+    (void)snprintf(path, sizeof(path), "%s/run/agent.sock", config->config->dir);
+    if (net_identity_make(sk_str(config->identity->key_pem), sk_str(config->identity->cert_pem),
+                          sk_str(config->identity->ca_pem), &member->identity, err) < 0 ||
+        start_probe(member, err) < 0 || start_client(member, config, err) < 0 ||
+        agent_link_new(loop, path, &callbacks, &member->agent, err) < 0) {
+        member_free(member);
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    member->renew_at_ms = net_cert_renew_at_ms(&member->identity.info);
+    (void)uv_timer_start(&member->beat, on_beat, CONTROL_BEAT_MS, CONTROL_BEAT_MS);
+    *ret = member;
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void member_free(struct member *member)
+{
+    if (!member) {
+        return;
+    }
+    net_client_free(member->client);
+    net_probe_free(member->probe);
+    agent_link_free(member->agent);
+    observed_release(&member->observed);
+    sk_buf_release(&member->assign);
+    net_identity_release(&member->identity);
+    uv_close((uv_handle_t *)&member->beat, on_timer_closed);
+}

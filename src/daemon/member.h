@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_MEMBER_H
+#define SK_DAEMON_MEMBER_H
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "daemon/config.h"
+#include "net/identity.h"
+
+/*
+ * What skerryd does on every node: beats to the control nodes, hands their assignments to the agent
+ * and the agent's observations to them, probes the nodes that it was told to watch, drives the
+ * site's ingress where this node has it, renews its certificate. Loop thread only.
+ *
+ * The last assignment is the agent's to keep; here nothing is stored but the identity.
+ */
+struct member;
+
+struct member_config {
+    const struct daemon_config *config;
+    const struct net_identity *identity; /* copied */
+    struct net_revoked *revoked;
+    const char *boot;
+    /* the identity was renewed: the control node's server and API need it too */
+    void (*renewed)(void *ctx, const struct net_identity *identity);
+    void *ctx;
+};
+
+int member_new(uv_loop_t *loop, const struct member_config *config, struct member **ret,
+               struct sk_err *err);
+void member_free(struct member *member);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/cluster.h"
+#include "daemon/daemon.h"
+#include "daemon/doors.h"
+#include "daemon/member.h"
+#include "sys/clock.h"
+
+/* skerryd: the unprivileged half. One loop thread; what it is made of is in its parts. */
+struct netd {
+    uv_loop_t loop;
+    uv_signal_t on_term, on_int;
+    struct net_revoked *revoked;
+    struct cluster *cluster; /* control nodes only, as is doors */
+    struct doors *doors;
+    struct member *member;
+    struct sk_err failed;
+};
+
+static void stop(struct netd *netd)
+{
+    /* the doors first: their threads wait for answers of the loop, which still runs while they end
+     */
+    struct doors *doors = netd->doors;
+
+    netd->doors = NULL;
+    if (netd->cluster) {
+        host_stop_calls(cluster_host(netd->cluster));
+    }
+    doors_close(doors);
+    member_free(netd->member);
+    netd->member = NULL;
+    cluster_free(netd->cluster);
+    netd->cluster = NULL;
+    uv_close((uv_handle_t *)&netd->on_term, NULL);
+    uv_close((uv_handle_t *)&netd->on_int, NULL);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    stop(handle->data);
+}
+
+static void on_failed(void *ctx, const struct sk_err *err)
+{
+    struct netd *netd = ctx;
+
+    if (netd->failed.code == 0) {
+        netd->failed = *err;
+        (void)raise(SIGTERM); /* ends by the usual way, once this callback is over */
+    }
+}
+
+static void on_renewed(void *ctx, const struct net_identity *identity)
+{
+    struct netd *netd = ctx;
+    struct sk_err err = {0};
+
+    if (netd->cluster && cluster_set_identity(netd->cluster, identity, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "channel keeps its old certificate", &err);
+    }
+    if (netd->doors && doors_renew(netd->doors, &err) < 0) {
+        on_failed(netd, &err); /* the supervisor starts this half again, with a fresh door */
+    }
+}
+
+static int start_control(struct netd *netd, const struct daemon_config *config,
+                         const struct net_identity *identity, const char *boot, struct sk_err *err)
+{
+    char dir[512];
+    struct cluster_config cfg = {.config = config,
+                                 .identity = identity,
+                                 .revoked = netd->revoked,
+                                 .control_dir = dir,
+                                 .boot = boot,
+                                 .failed = on_failed,
+                                 .ctx = netd};
+
+    (void)snprintf(dir, sizeof(dir), "%s/control", config->dir);
+    if (cluster_new(&netd->loop, &cfg, &netd->cluster, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    return doors_open(config, cluster_ca(netd->cluster), host_calls(cluster_host(netd->cluster)),
+                      &netd->doors, err);
+}
+
+static int start(struct netd *netd, const struct daemon_config *config, struct sk_err *err)
+{
+    struct net_identity identity = {0};
+    struct daemon_facts facts;
+    struct member_config member = {.config = config,
+                                   .identity = &identity,
+                                   .revoked = netd->revoked,
+                                   .boot = facts.boot,
+                                   .renewed = on_renewed,
+                                   .ctx = netd};
+    char dir[512];
+    int r;
+
+    (void)snprintf(dir, sizeof(dir), "%s/identity", config->dir);
+    r = net_identity_load(dir, &identity, err);
+    r = r < 0 ? r : daemon_facts_detect(config->dir, &facts, err);
+    if (r == 0 && config->is_control) {
+        r = start_control(netd, config, &identity, facts.boot, err);
+    }
+    r = r < 0 ? r : member_new(&netd->loop, &member, &netd->member, err);
+    net_identity_release(&identity);
+    return r;
+}
+
+int netd_run(const struct daemon_config *config, struct sk_err *err)
+{
+    struct netd *netd = sk_xcalloc(1, sizeof(*netd));
+    int r;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    SK_ASSERT(uv_loop_init(&netd->loop) == 0);
+    netd->revoked = net_revoked_new();
+    SK_ASSERT(uv_signal_init(&netd->loop, &netd->on_term) == 0 &&
+              uv_signal_init(&netd->loop, &netd->on_int) == 0);
+    netd->on_term.data = netd->on_int.data = netd;
+    (void)uv_signal_start_oneshot(&netd->on_term, on_signal, SIGTERM);
+    (void)uv_signal_start_oneshot(&netd->on_int, on_signal, SIGINT);
+    r = start(netd, config, err);
+    if (r == 0) {
+        sk_log(SK_LOG_INFO, "started", "node=%s site=%s control=%s", config->node, config->site,
+               config->is_control ? "yes" : "no");
+    } else {
+        stop(netd);
+    }
+    (void)uv_run(&netd->loop, UV_RUN_DEFAULT);
+    SK_ASSERT(uv_loop_close(&netd->loop) == 0);
+    net_revoked_free(netd->revoked);
+    if (r == 0 && netd->failed.code < 0) {
+        r = netd->failed.code;
+        *err = netd->failed;
+    }
+    free(netd);
+    return r;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/supervise.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "sys/clock.h"
+
+#define RESTART_MS_MIN 200
+#define RESTART_MS_MAX 5000
+#define STEADY_MS 10000 /* a half that ran this long starts again at once */
+#define STOP_MS 10000   /* then SIGKILL */
+
+struct half {
+    const char *role;
+    pid_t pid; /* 0: not running */
+    int64_t started_ms;
+    int64_t start_at_ms;
+    int64_t backoff_ms;
+    bool drop;
+};
+
+int daemon_user(const char *user, unsigned *ret_uid, unsigned *ret_gid, struct sk_err *err)
+{
+    const struct passwd *pw;
+
+    if (geteuid() != 0) {
+        *ret_uid = geteuid();
+        *ret_gid = getegid();
+        return 0;
+    }
+    pw = getpwnam(user[0] ? user : "skerry");
+    if (!pw && !user[0]) {
+        pw = getpwnam("nobody");
+    }
+    if (!pw) {
+        (void)sk_err_set(err, SK_ERR_INPUT, "there is no user '%s' for the unprivileged half",
+                         user[0] ? user : "nobody");
+        return sk_err_fix(err, "adduser --system --group skerry");
+    }
+    *ret_uid = pw->pw_uid;
+    *ret_gid = pw->pw_gid;
+    return 0;
+}
+
+void daemon_follow_parent(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == 1) {
+        _exit(1); /* it ended before the line above */
+    }
+}
+
+/* Ports below 1024 for the ingress, and nothing else of root's. */
+static int keep_bind_capability(void)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    uint32_t bit = 1u << CAP_NET_BIND_SERVICE;
+
+    memset(data, 0, sizeof(data));
+    data[0].effective = data[0].permitted = data[0].inheritable = bit;
+    if (syscall(SYS_capset, &header, data) != 0) {
+        return -1;
+    }
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
+}
+
+static _Noreturn void become(const struct half *half, const char *dir, unsigned uid, unsigned gid)
+{
+    char *argv[] = {(char[]){"skerry"},
+                    (char[]){"daemon"},
+                    (char[]){"--role"},
+                    sk_xstrdup(half->role),
+                    (char[]){"--data"},
+                    sk_xstrdup(dir),
+                    NULL};
+    sigset_t none;
+
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    if (half->drop && geteuid() == 0) {
+        if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, NULL) != 0 ||
+            setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0 ||
+            keep_bind_capability() != 0) {
+            _exit(126);
+        }
+    }
+    if (half->drop) {
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    }
+    (void)execv("/proc/self/exe", argv);
+    _exit(127);
+}
+
+static void start(struct half *half, const char *dir, unsigned uid, unsigned gid)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        become(half, dir, uid, gid);
+    }
+    half->started_ms = sys_now_ms();
+    if (pid < 0) {
+        half->start_at_ms = half->started_ms + RESTART_MS_MAX;
+        sk_log(SK_LOG_ERROR, "half not started", "role=%s error=\"%s\"", half->role,
+               strerrordesc_np(errno));
+        return;
+    }
+    half->pid = pid;
+}
+
+static void reap(struct half *halves, size_t n)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            struct half *half = &halves[i];
+            int64_t now = sys_now_ms();
+            if (half->pid != pid) {
+                continue;
+            }
+            half->pid = 0;
+            half->backoff_ms = now - half->started_ms >= STEADY_MS     ? 0
+                               : half->backoff_ms == 0                 ? RESTART_MS_MIN
+                               : half->backoff_ms * 2 > RESTART_MS_MAX ? RESTART_MS_MAX
+                                                                       : half->backoff_ms * 2;
+            half->start_at_ms = now + half->backoff_ms;
+            sk_log(SK_LOG_WARN, "half ended", "role=%s %s=%d restart_ms=%lld", half->role,
+                   WIFSIGNALED(status) ? "signal" : "exit",
+                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                   (long long)half->backoff_ms);
+        }
+    }
+}
+
+/* The two halves cannot start at all (a bad folder, a port taken): they say why themselves; then
+ * this ends too. */
+static bool hopeless(const struct half *halves, size_t n, unsigned starts)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (halves[i].pid) {
+            return false;
+        }
+    }
+    return starts > 6;
+}
+
+static int run(struct half *halves, size_t n, int signals, const char *dir, unsigned uid,
+               unsigned gid, struct sk_err *err)
+{
+    int64_t stop_at = 0;
+    unsigned starts = 0;
+
+    for (;;) {
+        struct pollfd fd = {signals, POLLIN, 0};
+        int64_t now = sys_now_ms();
+        bool alive = false;
+        for (size_t i = 0; i < n; i++) {
+            if (!halves[i].pid && !stop_at && halves[i].start_at_ms <= now) {
+                start(&halves[i], dir, uid, gid);
+                starts++;
+            }
+            alive = alive || halves[i].pid;
+        }
+        if (stop_at && !alive) {
+            return 0;
+        }
+        if (stop_at && now > stop_at) {
+            for (size_t i = 0; i < n; i++) {
+                if (halves[i].pid) {
+                    (void)kill(halves[i].pid, SIGKILL);
+                }
+            }
+        }
+        (void)poll(&fd, 1, 100);
+        if (fd.revents & POLLIN) {
+            struct signalfd_siginfo info;
+            if (read(signals, &info, sizeof(info)) == sizeof(info) && info.ssi_signo != SIGCHLD &&
+                !stop_at) {
+                stop_at = sys_now_ms() + STOP_MS;
+                for (size_t i = 0; i < n; i++) {
+                    if (halves[i].pid) {
+                        (void)kill(halves[i].pid, SIGTERM);
+                    }
+                }
+            }
+        }
+        reap(halves, n);
+        if (!stop_at && hopeless(halves, n, starts)) {
+            return sk_err_set(err, SK_ERR_UNAVAILABLE,
+                              "neither half of the daemon stays up; their last lines say why");
+        }
+    }
+}
+
+int daemon_supervise(const char *dir, const char *user, struct sk_err *err)
+{
+    struct half halves[] = {{.role = "agent"}, {.role = "net", .drop = true}};
+    unsigned uid, gid;
+    sigset_t mask;
+    int signals, r;
+
+    if (daemon_user(user, &uid, &gid, err) < 0) {
+        return err ? err->code : SK_ERR_INPUT;
+    }
+    (void)sigemptyset(&mask);
+    (void)sigaddset(&mask, SIGTERM);
+    (void)sigaddset(&mask, SIGINT);
+    (void)sigaddset(&mask, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &mask, NULL);
+    signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) {
+        return sk_err_errno(err, errno, "watch signals");
+    }
+    r = run(halves, SK_ARRAY_LEN(halves), signals, dir, uid, gid, err);
+    (void)close(signals);
+    return r;
+}
