@@ -10,6 +10,7 @@
 
 #define COLUMNS_MAX 16
 #define WIDTH_DEFAULT 100
+#define WRAP_WIDTH 26 /* of a cell that is broken between words */
 
 struct cli_table {
     struct libscols_table *scols;
@@ -17,6 +18,7 @@ struct cli_table {
     size_t cell;
     size_t ncols;
     bool color;
+    bool wraps[COLUMNS_MAX];
 };
 
 static size_t terminal_width(void)
@@ -53,6 +55,7 @@ void cli_table_free(struct cli_table *table)
 
 void cli_table_col(struct cli_table *table, const char *heading, unsigned flags)
 {
+    struct libscols_column *column;
     int f = 0;
 
     SK_ASSERT(table->ncols < COLUMNS_MAX);
@@ -62,7 +65,14 @@ void cli_table_col(struct cli_table *table, const char *heading, unsigned flags)
     if (flags & CLI_COL_WRAP) {
         f |= SCOLS_FL_WRAP;
     }
-    SK_ASSERT(scols_table_new_column(table->scols, heading, flags & CLI_COL_WRAP ? 0.3 : 0, f));
+    column = scols_table_new_column(table->scols, heading, 0, f);
+    SK_ASSERT(column);
+    if (flags & CLI_COL_WRAP) {
+        (void)scols_column_set_safechars(column, "\n");
+        (void)scols_column_set_wrapfunc(column, scols_wrapnl_chunksize, scols_wrapnl_nextchunk,
+                                        NULL);
+        table->wraps[table->ncols] = true;
+    }
     table->ncols++;
 }
 
@@ -73,11 +83,33 @@ void cli_table_row(struct cli_table *table)
     table->cell = 0;
 }
 
+/* Turns spaces into line ends, so that no line is longer than WRAP_WIDTH unless a word is; line
+ * ends of the text itself become spaces first: a name cannot draw rows. */
+static void wrap_words(char *text)
+{
+    char *line = text, *space = NULL;
+
+    for (char *p = text; *p; p++) {
+        if (*p == '\n' || *p == ' ') {
+            *p = ' ';
+            space = p;
+        }
+        if (space && p - line >= WRAP_WIDTH) {
+            *space = '\n';
+            line = space + 1;
+            space = NULL;
+        }
+    }
+}
+
 void cli_table_cell(struct cli_table *table, struct sk_str text)
 {
     char *copy = sk_xstrndup(text.ptr ? text.ptr : "", text.len);
 
     SK_ASSERT(table->cell < table->ncols);
+    if (table->wraps[table->cell]) {
+        wrap_words(copy);
+    }
     SK_ASSERT(scols_line_refer_data(table->line, table->cell, copy) == 0); /* the table frees it */
     table->cell++;
 }

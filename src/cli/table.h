@@ -13,6 +13,7 @@
  */
 struct cli_table;
 
+/* CLI_COL_WRAP: breaks between words when the row would be wider than the terminal. */
 enum cli_col_flags { CLI_COL_RIGHT = 1, CLI_COL_WRAP = 2 };
 
 struct cli_table *cli_table_new(const struct cli *cli);
