@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "sys/clock.h"
@@ -300,23 +301,19 @@ static int check_ours(struct db *db, bool *ret_empty, struct sk_err *err)
     return check_whole(db, err);
 }
 
-/* Another process may be doing the same: whoever gets the lock second finds the tables there. */
+/* All of them or none: who dies in between leaves an empty file, which the next one fills. */
 static int create_tables(struct db *db, struct sk_err *err)
 {
     struct db_state state = {.first_kept = 1};
-    bool empty;
     int rc = db_begin_write(db, err);
 
     if (rc < 0) {
         return rc;
     }
-    rc = check_ours(db, &empty, err);
-    if (rc == 0 && empty) {
-        db_new_id(state.revision.id);
-        rc = db_exec(db, schema, "create", err);
-        if (rc == 0) {
-            rc = db_write_state(db, &state, err);
-        }
+    db_new_id(state.revision.id);
+    rc = db_exec(db, schema, "create", err);
+    if (rc == 0) {
+        rc = db_write_state(db, &state, err);
     }
     if (rc < 0) {
         db_rollback(db);
@@ -377,7 +374,7 @@ static int check_log(struct db *db, struct sk_err *err)
     return rc;
 }
 
-int db_open(struct db *db, const char *path, struct sk_err *err)
+static int open_locked(struct db *db, const char *path, struct sk_err *err)
 {
     struct db_state state;
     bool empty;
@@ -405,6 +402,30 @@ int db_open(struct db *db, const char *path, struct sk_err *err)
     if (rc < 0) {
         db_close(db);
     }
+    return rc;
+}
+
+/* One opens at a time, in whatever thread or process: SQLite does not wait for another's switch to
+ * the write-ahead log, and closing a second descriptor of the file, as create_file() does, would
+ * take away the locks that another thread has on it by then. */
+int db_open(struct db *db, const char *path, struct sk_err *err)
+{
+    struct sk_buf lock = SK_BUF_INIT;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET}; /* of this descriptor alone */
+    int fd;
+    int rc = 0;
+
+    sk_buf_printf(&lock, "%s-lock", path);
+    fd = open(lock.ptr, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || fcntl(fd, F_OFD_SETLKW, &whole) < 0) {
+        rc = sk_err_errno(err, errno, "lock '%s'", lock.ptr);
+    } else {
+        rc = open_locked(db, path, err);
+    }
+    if (fd >= 0) {
+        (void)close(fd); /* unlocks; nothing was written to it */
+    }
+    sk_buf_release(&lock);
     return rc;
 }
 

@@ -25,7 +25,8 @@ static int open_handle(void *env, struct store **ret_store, struct sk_err *err)
 
 static void destroy(void *env)
 {
-    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm"};
+    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm",
+                                        "state.db-lock"};
     char path[128];
 
     for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {

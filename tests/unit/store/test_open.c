@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening the SQLite form: modes, files of others, files that are damaged. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm",
+    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm", "state.db-lock",
                                         "state.db-journal"};
     (void)state;
     for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
@@ -139,7 +140,7 @@ static void needs_the_folder(void **state)
     (void)state;
     assert_int_equal(store_open_sqlite("/nonexistent/folder", &store, &err), SK_ERR_IO);
     assert_string_equal(err.msg,
-                        "create '/nonexistent/folder/state.db': No such file or directory");
+                        "lock '/nonexistent/folder/state.db-lock': No such file or directory");
 }
 
 static void refuses_files_of_others(void **state)
@@ -239,6 +240,33 @@ static void another_writer_is_waited_for_not_hung_on(void **state)
     store_close(store);
 }
 
+static void *open_and_close(void *arg)
+{
+    struct store *store = NULL;
+    struct sk_err *err = arg;
+    if (store_open_sqlite(folder, &store, err) == 0) {
+        store_close(store);
+    }
+    return NULL;
+}
+
+static void many_may_create_it_at_once(void **state)
+{
+    for (int round = 0; round < 25; round++) {
+        pthread_t threads[4];
+        struct sk_err errs[4] = {0};
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, &errs[i]), 0);
+        }
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+            assert_string_equal(errs[i].msg, "");
+        }
+        (void)teardown(state);
+        (void)setup(state);
+    }
+}
+
 static void history_has_an_end(void **state)
 {
     struct store *store = open_ok();
@@ -278,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_damaged_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_a_truncated_file, setup, teardown),
         cmocka_unit_test_setup_teardown(another_writer_is_waited_for_not_hung_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_may_create_it_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(history_has_an_end, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
