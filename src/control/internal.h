@@ -2,12 +2,11 @@
 #ifndef SK_CONTROL_INTERNAL_H
 #define SK_CONTROL_INTERNAL_H
 
-#include <uthash.h>
-
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/prng.h"
+#include "base/table.h"
 #include "base/tree.h"
 #include "control/control.h"
 

@@ -11,9 +11,9 @@ from common import files, finish, read
 
 PURE = ("base", "model", "plan", "control")
 PURE_SYSTEM = {"ctype.h", "errno.h", "float.h", "inttypes.h", "limits.h", "math.h", "stdarg.h", "stdbool.h", "stddef.h",
-               "stdint.h", "stdio.h", "stdlib.h", "string.h", "uthash.h"}
-# base alone: the parsers it wraps, strtod_l, the arena's memory, and time.h only to poison it
-BASE_SYSTEM = {"yaml.h", "sodium.h", "locale.h", "sys/mman.h", "time.h"}
+               "stdint.h", "stdio.h", "stdlib.h", "string.h"}
+# base alone: the parsers and tables it wraps, strtod_l, the arena's memory, and time.h only to poison it
+BASE_SYSTEM = {"uthash.h", "yaml.h", "sodium.h", "locale.h", "sys/mman.h", "time.h"}
 
 
 def table(text):
