@@ -374,6 +374,79 @@ static void apply_takes_what_is_executed(void **state)
     }
 }
 
+/* Bounds: on entries of a list, on what variables expand to, and none on the depth of depends_on.
+ */
+static bool lookup_large(void *ctx, struct sk_str name, struct sk_str *ret_value)
+{
+    *ret_value = *(const struct sk_str *)ctx;
+    return true;
+}
+
+static void lists_are_bounded(void **state)
+{
+    struct sk_buf text = SK_BUF_INIT;
+    struct project *project = NULL;
+    struct sk_err err = {0};
+
+    sk_buf_adds(&text, "services: {a: {image: x, tmpfs: [/a");
+    for (int i = 1; i < 64; i++) {
+        sk_buf_printf(&text, ", /a%d", i);
+    }
+    sk_buf_adds(&text, "]}}");
+    project_free(help_accept(text.ptr));
+    text.len -= 3;
+    sk_buf_adds(&text, ", /b]}}");
+    assert_int_equal(help_read(text.ptr, false, &project, &err), SK_ERR_LIMIT);
+    assert_string_equal(err.msg,
+                        "c.yaml:1:33: 'services.a.tmpfs' has 65 entries, at most 64 are allowed");
+    sk_buf_release(&text);
+}
+
+static void expansion_is_bounded(void **state)
+{
+    static char large[1 << 20];
+    struct sk_str value = {large, sizeof(large)};
+    const struct project_env env = {lookup_large, NULL, &value};
+    const struct project_options options = {.env = &env, .fallback_name = SK_STR("f")};
+    struct sk_buf text = SK_BUF_INIT;
+    struct project *project = NULL;
+    struct sk_err err = {0};
+
+    memset(large, 'x', sizeof(large));
+    sk_buf_adds(&text, "services: {a: {image: x, labels: {k: '");
+    for (int i = 0; i < 65; i++) {
+        sk_buf_adds(&text, "$A ");
+    }
+    sk_buf_adds(&text, "'}}}");
+    assert_int_equal(project_read("c.yaml", sk_buf_str(&text), &options, &project, &err),
+                     SK_ERR_LIMIT);
+    assert_string_equal(err.msg,
+                        "c.yaml:1:38: 'services.a.labels.k': variables expand to more than "
+                        "67108864 bytes in this file");
+    sk_buf_release(&text);
+}
+
+static void dependencies_may_be_deep(void **state)
+{
+    struct sk_buf text = SK_BUF_INIT;
+    struct project *project = NULL;
+    struct sk_err err = {0};
+
+    sk_buf_adds(&text, "{\"services\":{\"s0\":{\"image\":\"x\"}");
+    for (int i = 1; i < 20000; i++) {
+        sk_buf_printf(&text, ",\"s%d\":{\"image\":\"x\",\"depends_on\":[\"s%d\"]}", i, i - 1);
+    }
+    sk_buf_adds(&text, "}}");
+    project = help_accept(text.ptr);
+    assert_int_equal(project->nservices, 20000);
+    project_free(project);
+    text.len -= 2;
+    sk_buf_adds(&text, ",\"s20000\":{\"image\":\"x\",\"depends_on\":[\"s20000\"]}}}");
+    assert_int_equal(help_read(text.ptr, false, &project, &err), SK_ERR_INPUT);
+    assert_non_null(strstr(err.msg, "depends_on goes in a circle: s20000 -> s20000"));
+    sk_buf_release(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +461,9 @@ int main(void)
         cmocka_unit_test(canonical_form_is_a_fixed_point),
         cmocka_unit_test(same_meaning_has_the_same_id),
         cmocka_unit_test(spec_hash_sees_what_runs_only),
+        cmocka_unit_test(lists_are_bounded),
+        cmocka_unit_test(expansion_is_bounded),
+        cmocka_unit_test(dependencies_may_be_deep),
         cmocka_unit_test(apply_takes_what_is_executed),
     };
     return cmocka_run_group_tests_name("project", tests, NULL, NULL);
