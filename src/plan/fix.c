@@ -12,8 +12,9 @@
 #define KINDS_MAX 12u /* kinds of nodes to try, cheapest first */
 #define EXTRA_MAX 3u  /* nodes to add at most */
 
+/* Up to EXTRA_MAX nodes to add, each like one that there is. */
 struct offer {
-    uint32_t node; /* what to add another of */
+    uint32_t node[EXTRA_MAX];
     uint32_t count;
     double price; /* of all of them; HUGE_VAL if not known */
 };
@@ -25,7 +26,7 @@ static int cmp_node(const void *a, const void *b)
     return sk_str_cmp(x->name, y->name);
 }
 
-/* The input with `count` more nodes like one that there is. */
+/* The input with those nodes added. */
 static bool ok_with_nodes(const struct pl_world *w, const struct offer *o)
 {
     struct inventory inv = *w->inv;
@@ -35,7 +36,7 @@ static bool ok_with_nodes(const struct pl_world *w, const struct offer *o)
     memcpy(nodes, inv.nodes, n * sizeof(*nodes));
     for (uint32_t i = 0; i < o->count; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "~%u", i); /* after every name of a file */
-        nodes[n] = inv.nodes[o->node];
+        nodes[n] = inv.nodes[o->node[i]];
         nodes[n++].name = sk_str(names[i]);
     }
     qsort(nodes, n, sizeof(*nodes), cmp_node);
@@ -71,76 +72,105 @@ static bool ok_with_service(const struct pl_world *w, const struct pl_svc *s,
     return ok;
 }
 
-static bool is_lost(const struct pl_problem *p, uint32_t site)
-{
-    return p->scen && p->scen->lost[site];
-}
-
-/* Kinds of nodes that could help, cheapest first. */
-static size_t list_offers(const struct pl_world *w, const struct pl_problem *p,
-                          struct offer offers[KINDS_MAX])
+/* Kinds of nodes that could help, cheapest first: one node of each kind. `but`: not in these sites
+ * (NULL: in any). */
+static size_t list_kinds(const struct pl_world *w, const struct pl_problem *p,
+                         const struct pl_scen *but, struct offer kinds[KINDS_MAX])
 {
     size_t len = 0;
     for (uint32_t n = 0; n < w->nnodes; n++) {
         const struct pl_node *node = &w->nodes[n];
-        bool allowed = node->usable && !is_lost(p, node->site) &&
+        bool allowed = node->usable && !(but && but->lost[node->site]) &&
                        (!p->s || pl_node_allowed(w, p->s->decl, n) == PL_ALLOWED);
         for (size_t i = 0; i < len && allowed; i++) {
-            allowed = w->nodes[offers[i].node].kind != node->kind;
+            allowed = w->nodes[kinds[i].node[0]].kind != node->kind;
         }
         if (!allowed) {
             continue;
         }
-        struct offer o = {.node = n, .count = 1, .price = node->priced ? node->price : HUGE_VAL};
+        struct offer o = {.node = {n}, .count = 1, .price = node->priced ? node->price : HUGE_VAL};
         size_t at = len < KINDS_MAX ? len++ : KINDS_MAX;
-        while (at > 0 && offers[at - 1].price > o.price) {
+        while (at > 0 && kinds[at - 1].price > o.price) {
             if (at < KINDS_MAX) {
-                offers[at] = offers[at - 1];
+                kinds[at] = kinds[at - 1];
             }
             at--;
         }
         if (at < KINDS_MAX) {
-            offers[at] = o;
+            kinds[at] = o;
         }
     }
     return len;
 }
 
+static void say_one(const struct pl_world *w, struct sk_buf *text, uint32_t node, uint32_t count)
+{
+    const struct node *like = &w->inv->nodes[node];
+    sk_buf_printf(text, "%u node%s with ", count, count == 1 ? "" : "s");
+    sk_format_cpus(text, like->cpus_nano);
+    sk_buf_adds(text, " cpus and ");
+    sk_format_bytes(text, like->memory_bytes);
+    sk_buf_printf(text, " in site '%.*s' (like '%.*s')", SK_PRI(w->inv->sites[like->site].name),
+                  SK_PRI(like->name));
+}
+
 static void say_nodes(const struct pl_world *w, const struct offer *o, struct pl_problem *p)
 {
-    const struct node *like = &w->inv->nodes[o->node];
     struct sk_buf text = SK_BUF_INIT;
-    sk_buf_printf(&text, "add %u node%s with ", o->count, o->count == 1 ? "" : "s");
-    sk_format_cpus(&text, like->cpus_nano);
-    sk_buf_adds(&text, " cpus and ");
-    sk_format_bytes(&text, like->memory_bytes);
-    sk_buf_printf(&text, " in site '%.*s', like '%.*s'", SK_PRI(w->inv->sites[like->site].name),
-                  SK_PRI(like->name));
+    sk_buf_adds(&text, "add ");
+    for (uint32_t i = 0; i < o->count;) {
+        uint32_t same = 1;
+        while (i + same < o->count && o->node[i + same] == o->node[i]) {
+            same++;
+        }
+        sk_buf_adds(&text, i > 0 ? " and " : "");
+        say_one(w, &text, o->node[i], same);
+        i += same;
+    }
     if (!isinf(o->price)) {
-        sk_buf_printf(&text, " (%.4g %.*s an hour)", o->price, SK_PRI(w->inv->currency));
+        sk_buf_printf(&text, ", %.4g %.*s an hour", o->price, SK_PRI(w->inv->currency));
     }
     (void)snprintf(p->fix, sizeof(p->fix), "%s", text.ptr);
     sk_buf_release(&text);
 }
 
+static struct offer with(const struct offer *o, const struct offer *kind)
+{
+    struct offer more = *o;
+    more.node[more.count++] = kind->node[0];
+    more.price += kind->price;
+    return more;
+}
+
+static void try_offer(const struct pl_world *w, const struct offer *o, struct offer *best,
+                      bool *found)
+{
+    if ((!*found || o->price < best->price) && ok_with_nodes(w, o)) {
+        *best = *o;
+        *found = true;
+    }
+}
+
+/* One node, else two, else three of a kind; the cheapest of those that are enough. */
 static bool try_nodes(const struct pl_world *w, struct pl_problem *p)
 {
-    struct offer offers[KINDS_MAX];
-    size_t len = list_offers(w, p, offers);
+    struct offer kinds[KINDS_MAX];
+    size_t len = list_kinds(w, p, NULL, kinds);
     struct offer best = {.price = HUGE_VAL};
     bool found = false;
     for (size_t i = 0; i < len; i++) {
-        for (uint32_t count = 1; count <= EXTRA_MAX; count++) {
-            struct offer o = {offers[i].node, count, offers[i].price * count};
-            if (found && o.price >= best.price) {
-                break;
-            }
-            if (ok_with_nodes(w, &o)) {
-                best = o;
-                found = true;
-                break;
-            }
+        try_offer(w, &kinds[i], &best, &found);
+    }
+    for (size_t i = 0; i < len && !found; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            struct offer two = with(&kinds[j], &kinds[i]);
+            try_offer(w, &two, &best, &found);
         }
+    }
+    for (size_t i = 0; i < len && !found; i++) {
+        struct offer three = with(&kinds[i], &kinds[i]);
+        three = with(&three, &kinds[i]);
+        try_offer(w, &three, &best, &found);
     }
     if (found) {
         say_nodes(w, &best, p);
@@ -182,31 +212,39 @@ static bool try_policy(const struct pl_world *w, struct pl_problem *p)
     return false;
 }
 
-/* Where trying is dear: what the shortage itself says. */
+/* Where trying is dear: as many nodes of one kind as the shortage itself asks for. */
 static void say_shortage(const struct pl_world *w, struct pl_problem *p)
 {
-    struct offer offers[KINDS_MAX];
-    size_t len = list_offers(w, p, offers);
-    int res = p->resource && sk_str_is(sk_str(p->resource), "memory") ? PL_MEMORY
-              : p->resource && sk_str_is(sk_str(p->resource), "disk") ? PL_DISK
-                                                                      : PL_CPUS;
+    struct offer kinds[KINDS_MAX];
+    size_t len = list_kinds(w, p, p->scen, kinds);
+    struct sk_str resource = sk_str(p->resource ? p->resource : "");
+    int res = sk_str_is(resource, "memory") ? PL_MEMORY
+              : sk_str_is(resource, "disk") ? PL_DISK
+                                            : PL_CPUS;
+    size_t best = 0;
+    double best_price = HUGE_VAL;
+    uint32_t best_count = 1;
+    for (size_t i = 0; i < len && !isnan(p->missing); i++) {
+        double cap = (double)w->nodes[kinds[i].node[0]].cap[res];
+        cap = res == PL_CPUS ? cap / (double)SK_NANO : cap;
+        double count = cap > 0 ? ceil(p->missing / cap) : 1;
+        count = count < 1 ? 1 : count > 1e6 ? 1e6 : count;
+        if (i == 0 || kinds[i].price * count < best_price) {
+            best = i;
+            best_price = kinds[i].price * count;
+            best_count = (uint32_t)count;
+        }
+    }
     if (len == 0 || isnan(p->missing)) {
         (void)snprintf(p->fix, sizeof(p->fix),
                        "add nodes where it may run, or loosen its survive, latency or residency");
         return;
     }
-    struct offer best = {.price = HUGE_VAL};
-    for (size_t i = 0; i < len; i++) {
-        double cap = (double)w->nodes[offers[i].node].cap[res];
-        cap = res == PL_CPUS ? cap / (double)SK_NANO : cap;
-        double count = cap > 0 ? ceil(p->missing / cap) : 1;
-        struct offer o = {offers[i].node, count < 1 ? 1 : (uint32_t)count,
-                          offers[i].price * (count < 1 ? 1 : count)};
-        if (i == 0 || o.price < best.price) {
-            best = o;
-        }
-    }
-    say_nodes(w, &best, p);
+    struct sk_buf text = SK_BUF_INIT;
+    sk_buf_adds(&text, "add at least ");
+    say_one(w, &text, kinds[best].node[0], best_count);
+    (void)snprintf(p->fix, sizeof(p->fix), "%s", text.ptr);
+    sk_buf_release(&text);
 }
 
 void pl_fix(const struct pl_world *w, struct pl_problem *p)
