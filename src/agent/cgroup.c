@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -198,13 +199,28 @@ int cgroup_make(const struct cgroups *cgroups, const char *id, const struct cgro
     return 0;
 }
 
+/* In every hierarchy there is: a runtime that failed half-way leaves groups in those it had
+ * reached. */
 void cgroup_remove(const struct cgroups *cgroups, const char *id)
 {
-    for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
-        char dir[CGROUP_DIR_MAX];
-        if (cgroup_dir(cgroups, (enum cgroup_kind)kind, id, dir)) {
-            (void)rmdir(dir); /* one that is not there, or not empty yet, is tried again later */
+    char dir[CGROUP_DIR_MAX + 300];
+    struct dirent *entry;
+    DIR *root;
+
+    if (cgroups->v2) {
+        (void)snprintf(dir, sizeof(dir), CGROUP_ROOT "/skerry/%.64s", id);
+        (void)rmdir(dir); /* one that is not there, or not empty yet, is tried again later */
+        return;
+    }
+    root = opendir(CGROUP_ROOT);
+    while (root && (entry = readdir(root))) {
+        if (entry->d_name[0] != '.') {
+            (void)snprintf(dir, sizeof(dir), CGROUP_ROOT "/%.255s/skerry/%.64s", entry->d_name, id);
+            (void)rmdir(dir);
         }
+    }
+    if (root) {
+        (void)closedir(root);
     }
 }
 

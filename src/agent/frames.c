@@ -69,7 +69,7 @@ int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk
 }
 
 /* "10.210.3.0/24": instances get the addresses of it, the node is .1 */
-static int take_prefix(struct agent *agent, struct sk_str prefix, struct sk_err *err)
+int frame_take_prefix(struct agent *agent, struct sk_str prefix, struct sk_err *err)
 {
     char text[64], *slash;
     struct in_addr net;
@@ -88,6 +88,7 @@ static int take_prefix(struct agent *agent, struct sk_str prefix, struct sk_err 
     (void)inet_ntop(AF_INET, &net, agent->gateway, sizeof(agent->gateway));
     agent->prefix_bits = (int)bits;
     (void)snprintf(agent->prefix, sizeof(agent->prefix), "%.*s", SK_PRI(prefix));
+    oci_network_up(agent);
     return 0;
 }
 
@@ -102,11 +103,9 @@ int frame_take_node(struct agent *agent, const struct sk_node *tree, struct sk_s
     if (!sk_str_is_label(node) || !sk_str_is_label(site)) {
         return sk_err_set(err, SK_ERR_PROTOCOL, "a node frame needs 'node' and 'site'");
     }
-    if (prefix.len > 0 && !sk_str_is(prefix, agent->prefix)) {
-        if (take_prefix(agent, prefix, err) < 0) {
-            return err->code;
-        }
-        oci_network_up(agent);
+    if (prefix.len > 0 && !sk_str_is(prefix, agent->prefix) &&
+        frame_take_prefix(agent, prefix, err) < 0) {
+        return err->code;
     }
     (void)snprintf(agent->node, sizeof(agent->node), "%.*s", SK_PRI(node));
     (void)snprintf(agent->site, sizeof(agent->site), "%.*s", SK_PRI(site));

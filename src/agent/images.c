@@ -75,23 +75,26 @@ static void finish(struct job *job, const struct sk_err *err)
     next_job(images);
 }
 
-/* skopeo and umoci write logrus lines: time="..." level=fatal msg="the reason" */
+/* skopeo and umoci write logrus lines: time="..." level=fatal msg="the reason". Of skopeo's reasons
+ * the first part names its own view of the reference, whatever went wrong. */
 static void plain_reason(const struct sk_err *from, struct sk_err *to)
 {
-    const char *msg = strstr(from->msg, "msg=\"");
+    static const char parsing[] = "Error parsing image name \"";
+    const char *msg = strstr(from->msg, "msg=\""), *start;
     char text[SK_ERR_MSG_MAX];
     size_t n = 0;
 
-    for (msg = msg ? msg + 5 : from->msg; *msg && n + 1 < sizeof(text); msg++) {
-        if (*msg == '\\' && msg[1]) {
-            msg++;
-        } else if (*msg == '"' && from->msg[0] != '"') {
-            break;
-        }
+    if (!msg) {
+        *to = *from;
+        return;
+    }
+    for (msg += 5; *msg && *msg != '"' && n + 1 < sizeof(text); msg++) {
+        msg += *msg == '\\' && msg[1];
         text[n++] = *msg;
     }
     text[n] = '\0';
-    (void)sk_err_set(to, from->code, "%s", text);
+    start = strncmp(text, parsing, sizeof(parsing) - 1) == 0 ? strstr(text, "\": ") : NULL;
+    (void)sk_err_set(to, from->code, "%s", start ? start + 3 : text);
     memcpy(to->fix, from->fix, sizeof(to->fix));
 }
 

@@ -91,6 +91,9 @@ void run_clean(struct work *work);
 void run_remove(struct work *work);
 /* Finds what the folders say is, or was, running; posts FOUND. */
 void run_adopt_all(struct agent *agent);
+/* Replaces a file that is made anew at each start: whole for any reader, but not waited for the
+ * disk. */
+int run_write_file(const char *path, struct sk_str bytes, mode_t mode, struct sk_err *err);
 void run_link_up(struct work *work); /* (re)connects; what it finds is posted */
 
 /* ---- exec.c, oci.c: what is particular to a driver ---- */
@@ -146,6 +149,8 @@ int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk
                       bool keep, struct sk_err *err);
 int frame_take_node(struct agent *agent, const struct sk_node *tree, struct sk_str bytes, bool keep,
                     struct sk_err *err);
+/* "10.210.3.0/24": instances get the addresses of it, the node is .1 on a bridge of its own. */
+int frame_take_prefix(struct agent *agent, struct sk_str prefix, struct sk_err *err);
 /* Reads what the last agent kept; a cache that cannot be read is as none. */
 void frame_load_kept(struct agent *agent);
 /* The observe frame of what changed after `since` (0: full). False: nothing did. */

@@ -327,23 +327,6 @@ static int prepare_host(struct agent *agent, struct sk_err *err)
     return agent->root ? images_new(&agent->loop, images, &agent->images, err) : 0;
 }
 
-static void take_first_prefix(struct agent *agent)
-{
-    /* The same checks as when skerryd says it. */
-    struct sk_node tree = {.kind = SK_MAP, .count = 3};
-    struct sk_member members[3] = {
-        {.key = SK_STR("node"), .value = {.kind = SK_STRING, .u.text = sk_str(agent->node)}},
-        {.key = SK_STR("prefix"),
-         .value = {.kind = SK_STRING, .u.text = sk_str(agent->config.prefix)}},
-        {.key = SK_STR("site"), .value = {.kind = SK_STRING, .u.text = sk_str(agent->site)}}};
-    struct sk_err err = {0};
-
-    tree.u.members = members;
-    if (frame_take_node(agent, &tree, SK_STR_NULL, false, &err) < 0) {
-        sk_log_err(SK_LOG_WARN, "node's network not set up", &err);
-    }
-}
-
 static int start(struct agent *agent, struct sk_err *err)
 {
     if (set_paths(agent, err) < 0 || take_lock(agent, err) < 0 || prepare_host(agent, err) < 0 ||
@@ -357,8 +340,9 @@ static int start(struct agent *agent, struct sk_err *err)
     agent->sigterm.data = agent->sigint.data = agent;
     (void)uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&agent->sigint, on_signal, SIGINT);
-    if (agent->config.prefix && agent->config.prefix[0]) {
-        take_first_prefix(agent);
+    if (agent->config.prefix && agent->config.prefix[0] &&
+        frame_take_prefix(agent, sk_str(agent->config.prefix), err) < 0) {
+        return err->code;
     }
     run_adopt_all(agent);
     frame_load_kept(agent);

@@ -122,10 +122,10 @@ static int write_etc(const char *dir, const char *hostname, const struct assignm
     }
     sk_buf_printf(&hosts, "127.0.0.1 localhost\n::1 localhost\n%s %s\n", a->address.ptr, hostname);
     (void)snprintf(path, sizeof(path), "%s/upper/etc/hosts", dir);
-    rc = rc < 0 ? rc : sys_file_write(path, sk_buf_str(&hosts), 0644, err);
+    rc = rc < 0 ? rc : run_write_file(path, sk_buf_str(&hosts), 0644, err);
     if (rc == 0 && sys_file_read("/etc/resolv.conf", 65536, &resolv, NULL) == 0) {
         (void)snprintf(path, sizeof(path), "%s/upper/etc/resolv.conf", dir);
-        rc = sys_file_write(path, sk_buf_str(&resolv), 0644, err);
+        rc = run_write_file(path, sk_buf_str(&resolv), 0644, err);
     }
     sk_buf_release(&hosts);
     sk_buf_release(&resolv);
@@ -182,7 +182,7 @@ static int write_checked(const char *dir, const struct oci_spec *spec, const str
 
     rc = rc < 0 ? rc : oci_lint(sk_buf_str(&json), err);
     (void)snprintf(path, sizeof(path), "%s/config.json", dir);
-    rc = rc < 0 ? rc : sys_file_write(path, sk_buf_str(&json), 0600, err);
+    rc = rc < 0 ? rc : run_write_file(path, sk_buf_str(&json), 0600, err);
     if (rc == 0 && (s->check.kind == CHECK_EXEC || s->check.kind == CHECK_SHELL)) {
         if (s->check.kind == CHECK_SHELL) {
             launch_arg(&test, "/bin/sh");
@@ -191,7 +191,7 @@ static int write_checked(const char *dir, const struct oci_spec *spec, const str
         add_argv(&test, &s->check.test);
         oci_process_write(spec, (const char *const *)test.argv, &check);
         (void)snprintf(path, sizeof(path), "%s/check.json", dir);
-        rc = sys_file_write(path, sk_buf_str(&check), 0600, err);
+        rc = run_write_file(path, sk_buf_str(&check), 0600, err);
     }
     launch_release(&test);
     sk_buf_release(&json);
@@ -313,6 +313,7 @@ static void on_cleaned(void *ctx, const struct sk_proc_result *result)
     struct work *work = ctx;
     struct agent_event e = {.kind = AGENT_CLEANED, .id = work->id};
 
+    cgroup_remove(&work->agent->cgroups, work->id);
     agent_post(work->agent, &e);
 }
 

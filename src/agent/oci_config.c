@@ -155,14 +155,6 @@ static void write_process(struct sk_jw *w, const struct oci_spec *spec, const ch
     write_strings(w, "env", spec->env, count(spec->env));
     sk_jw_kcstr(w, "cwd", spec->cwd);
     write_capabilities(w, spec->user.uid == 0);
-    sk_jw_key(w, "rlimits");
-    sk_jw_arr(w);
-    sk_jw_obj(w);
-    sk_jw_kcstr(w, "type", "RLIMIT_NOFILE");
-    sk_jw_kint(w, "hard", 65536);
-    sk_jw_kint(w, "soft", 65536);
-    sk_jw_obj_end(w);
-    sk_jw_arr_end(w);
     sk_jw_kbool(w, "noNewPrivileges", true);
     sk_jw_obj_end(w);
 }

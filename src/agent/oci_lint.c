@@ -66,9 +66,8 @@ static int lint_capabilities(const struct sk_node *process, struct sk_err *err)
 
 static int lint_process(const struct sk_node *root, struct sk_err *err)
 {
-    static const char *const keys[] = {"terminal", "user",         "args",    "env",
-                                       "cwd",      "capabilities", "rlimits", "noNewPrivileges",
-                                       NULL};
+    static const char *const keys[] = {
+        "terminal", "user", "args", "env", "cwd", "capabilities", "noNewPrivileges", NULL};
     const struct sk_node *process = sk_map_get(root, SK_STR("process")), *args;
 
     if (only_keys(process, "process", keys, err) < 0) {

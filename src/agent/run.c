@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -88,12 +89,31 @@ void launch_instance_env(struct launch *launch, const struct agent *agent,
         const struct sk_kv *kv = &a->service->environment[i];
         launch_env(launch, "%s=%s", kv->key.ptr, kv->value.ptr);
     }
-    if (a->address.len > 0) {
+    if (a->driver == DRIVER_OCI) {
+        launch_env(launch, "HOST=0.0.0.0"); /* everything in its network is its own */
+    } else if (a->address.len > 0) {
         launch_env(launch, "HOST=%s", a->address.ptr);
     }
     if (a->port) {
         launch_env(launch, "PORT=%u", a->port);
     }
+}
+
+int run_write_file(const char *path, struct sk_str bytes, mode_t mode, struct sk_err *err)
+{
+    char tmp[AGENT_PATH_MAX + 80];
+    int fd, saved;
+    bool ok;
+
+    (void)snprintf(tmp, sizeof(tmp), "%.1060s.tmp", path);
+    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0) {
+        return sk_err_errno(err, errno, "write '%s'", path);
+    }
+    ok = write(fd, bytes.ptr, bytes.len) == (ssize_t)bytes.len && rename(tmp, path) == 0;
+    saved = errno;
+    (void)close(fd);
+    return ok ? 0 : sk_err_errno(err, saved ? saved : ENOSPC, "write '%s'", path);
 }
 
 /* ---- the instance's own record: what an agent must know that knows nothing else of it ---- */
@@ -118,7 +138,7 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kcstr(&w, "warning", work->warning);
     sk_jw_obj_end(&w);
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
-    rc = sys_file_write(path, sk_buf_str(&buf), 0600, err);
+    rc = run_write_file(path, sk_buf_str(&buf), 0600, err);
     sk_buf_release(&buf);
     return rc;
 }

@@ -200,6 +200,18 @@ static int remove_link(int fd, const char *name)
     return ask(fd, &r) < 0 && errno != ENODEV ? -1 : 0;
 }
 
+/* All ports of this namespace are the instance's, so its users without privilege may have the low
+ * ones. */
+static void open_low_ports(void)
+{
+    int fd = open("/proc/sys/net/ipv4/ip_unprivileged_port_start", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)!write(fd, "0", 1); /* an older kernel: they need the capability, as ever */
+        (void)close(fd);
+    }
+}
+
 /* In the new namespace: lo, eth0, its address, the way out. */
 static int configure_inside(struct in_addr address, uint8_t bits, struct in_addr gateway)
 {
@@ -211,6 +223,7 @@ static int configure_inside(struct in_addr address, uint8_t bits, struct in_addr
                  : 0;
     int saved = errno;
 
+    open_low_ports();
     if (fd >= 0) {
         (void)close(fd);
     }

@@ -1,0 +1,89 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Makes the shop's services from Debian's busybox-static, without any download: make-images.sh NAME DIR
+# NAME is web, api or all. Afterwards DIR/NAME/serve is a program for this machine (it listens on $HOST:$PORT), and
+# DIR/layout an OCI layout with the tag NAME (image: "oci:DIR/layout:NAME", DIR being absolute).
+set -eu
+
+usage() {
+    echo "usage: make-images.sh web|api|all DIR" >&2
+    exit 2
+}
+[ $# = 2 ] || usage
+case "$1" in
+web | api) names="$1" ;;
+all) names="web api" ;;
+*) usage ;;
+esac
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+
+busybox=$(command -v busybox) || { echo "make-images.sh: busybox is not installed; fix: apt-get install busybox-static" >&2; exit 1; }
+if ldd "$busybox" >/dev/null 2>&1; then
+    echo "make-images.sh: '$busybox' is not static; fix: apt-get install busybox-static" >&2
+    exit 1
+fi
+
+# The program: one script beside its pages. Pages are made by CGI, so that each names the instance that answered.
+make_program() { # NAME
+    app="$dir/$1"
+    mkdir -p "$app/www/cgi-bin"
+    cat >"$app/serve" <<'SERVE'
+#!/bin/sh
+exec busybox httpd -f -p "${HOST:-0.0.0.0}:${PORT:-8000}" -h "${0%/*}/www"
+SERVE
+    if [ "$1" = web ]; then
+        cat >"$app/www/cgi-bin/index.cgi" <<'PAGE'
+#!/bin/sh
+printf 'Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nX-Skerry-Instance: %s\r\nX-Skerry-Node: %s\r\nX-Skerry-Site: %s\r\n\r\n' \
+    "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE"
+printf '<!doctype html><title>shop</title><h1>The shop</h1>\n<p>instance=%s node=%s site=%s replica=%s</p>\n' \
+    "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE" "$SKERRY_REPLICA"
+PAGE
+    else
+        cat >"$app/www/cgi-bin/index.cgi" <<'PAGE'
+#!/bin/sh
+printf 'Content-Type: application/json\r\nCache-Control: no-store\r\n\r\n'
+printf '{"service":"%s","instance":"%s","node":"%s","site":"%s","replica":%s}\n' \
+    "$SKERRY_SERVICE" "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE" "${SKERRY_REPLICA:-0}"
+PAGE
+    fi
+    echo ok >"$app/www/healthz"
+    chmod 755 "$app/serve" "$app/www/cgi-bin/index.cgi"
+}
+
+make_image() { # NAME
+    work=$(mktemp -d)
+    rootless=""
+    [ "$(id -u)" = 0 ] || rootless="--rootless"
+    [ -f "$dir/layout/index.json" ] || umoci init --layout "$dir/layout" >/dev/null
+    umoci new --image "$dir/layout:$1" >/dev/null
+    # shellcheck disable=SC2086
+    umoci unpack $rootless --image "$dir/layout:$1" "$work/bundle" >/dev/null
+    root="$work/bundle/rootfs"
+    mkdir -p "$root/bin" "$root/etc" "$root/tmp" "$root/root"
+    chmod 1777 "$root/tmp"
+    cp "$busybox" "$root/bin/busybox"
+    for applet in $("$busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+    done
+    echo 'root:x:0:0:root:/root:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/false' >"$root/etc/passwd"
+    echo 'root:x:0:
+nogroup:x:65534:' >"$root/etc/group"
+    cp -R "$dir/$1" "$root/app"
+    umoci repack --image "$dir/layout:$1" "$work/bundle" >/dev/null
+    umoci config --image "$dir/layout:$1" --config.entrypoint /app/serve --config.workingdir /app \
+        --config.env PATH=/bin --config.exposedports 8000/tcp >/dev/null
+    rm -rf "$work"
+}
+
+for name in $names; do
+    make_program "$name"
+    if command -v umoci >/dev/null 2>&1; then
+        make_image "$name"
+        echo "oci:$dir/layout:$name"
+    else
+        echo "make-images.sh: no umoci, so no image: '$dir/$name/serve' runs as a program of this machine" >&2
+    fi
+done
