@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes src/model/compose_keys.c: the keys of the public Compose schema, object by object.
 
-usage: tools/compose-keys.py compose-spec.json > src/model/compose_keys.c
+usage: tools/compose-keys.py compose-spec.json | clang-format-14 > src/model/compose_keys.c
 
 The schema is https://github.com/compose-spec/compose-spec/blob/main/schema/compose-spec.json
 (Apache-2.0, the Compose Specification authors). Only names of keys are taken over.
