@@ -84,7 +84,8 @@ static int judge_cert(int ok, X509_STORE_CTX *store)
     return 1;
 }
 
-static int use_identity(SSL_CTX *ctx, const struct net_identity *identity, struct sk_err *err)
+static int use_identity(SSL_CTX *ctx, const struct net_identity *identity, bool server,
+                        struct sk_err *err)
 {
     net_auto(EVP_PKEY_free) EVP_PKEY *key = net_key_parse(sk_str(identity->key_pem), err);
     net_auto(X509_free) X509 *cert = NULL;
@@ -95,9 +96,10 @@ static int use_identity(SSL_CTX *ctx, const struct net_identity *identity, struc
     if (!ca) {
         return SK_ERR_INPUT;
     }
-    /* The CA goes out with the certificate: a newcomer knows it only by its fingerprint. */
+    /* A server sends the CA along: a newcomer knows it only by its fingerprint. A client does not:
+     * its servers have it, and would hold a copy for each connection. */
     if (SSL_CTX_use_certificate(ctx, cert) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1 ||
-        SSL_CTX_add1_chain_cert(ctx, ca) != 1 ||
+        (server && SSL_CTX_add1_chain_cert(ctx, ca) != 1) ||
         X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), ca) != 1) {
         return net_ossl_err(err, SK_ERR_INTERNAL, "use identity of '%s'", identity->info.node);
     }
@@ -113,6 +115,7 @@ static int set_rules(SSL_CTX *ctx)
 
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    (void)SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN); /* what is sent is said below */
     SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
     SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     SSL_CTX_set_max_cert_list(ctx, CERT_LIST_BYTES_MAX);
@@ -152,7 +155,7 @@ int net_tls_context(const struct net_identity *identity, bool server, SSL_CTX **
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     }
     if (rc == 0 && identity) {
-        rc = use_identity(ctx, identity, err);
+        rc = use_identity(ctx, identity, server, err);
     }
     if (rc < 0) {
         SSL_CTX_free(ctx);
