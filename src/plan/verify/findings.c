@@ -7,7 +7,8 @@
 
 #include "base/mem.h"
 
-static void add(struct vf *v, const char *rule, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void add(struct vf *v, const char *rule,
+                                                      const char *fmt, va_list args)
 {
     struct verify_report *report = v->report;
     char text[1024];
