@@ -473,7 +473,7 @@ static void asked_rules(struct row *row, const struct vf_service *s, const struc
                   row->name, SK_PRI(s->project->name), SK_PRI(service->name),
                   (long long)(kept + of->replaced), service->rps);
     }
-    if (service->latency.written && service->latency.has_after_loss) {
+    if (service->latency.written && service->latency.has_after_loss && service->replicas > 0) {
         struct plan_latency is = expected(row, s);
 
         if (is.share < service->latency.share - VF_TOLERANCE) {

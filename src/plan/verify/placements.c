@@ -199,7 +199,7 @@ void vf_check_latency(struct vf *v)
             vf_find(v, "latency_row", "%.*s/%.*s has a latency policy and no row",
                     SK_PRI(s->project->name), SK_PRI(s->service->name));
         }
-        if (s->service->latency.has_ms) {
+        if (s->service->latency.has_ms && s->service->replicas > 0) {
             latency_rule(v, s);
         }
     }

@@ -86,7 +86,7 @@ static bool refit_service(struct search *q, unsigned lost, int at, int placed, i
         for (int n = node; n < t->nnodes; n++) {
             q->answer->back[lost][i][n] = 0;
         }
-        if (s->latency && s->after >= 0 && holding == 0) {
+        if (s->latency && s->after >= 0 && holding == 0 && s->replicas > 0) {
             holding = tiny_holding(t, q->answer->back[lost][i]);
             if (tiny_share(t, holding, s->after) < s->share - 1e-9) {
                 return false;

@@ -96,7 +96,7 @@ static void make_service(struct tiny *t, struct tiny_service *s, struct sk_prng 
 {
     *s = (struct tiny_service){.sites = -1, .nodes = -1, .keep = -1, .ms = -1, .after = -1};
     s->cost = -1;
-    s->replicas = 1 + below(r, chance(r, 30) ? REPLICAS_MAX : 3);
+    s->replicas = chance(r, 4) ? 0 : 1 + below(r, chance(r, 30) ? REPLICAS_MAX : 3);
     s->cpus = 1 + below(r, 3);
     s->memory = 1 + below(r, 3);
     s->disk = chance(r, 15) ? 1 + below(r, 3) : 0;

@@ -243,7 +243,8 @@ static void fill_row_latency(const struct tiny *t, const struct tiny_state *st, 
         .ms = maybe(tiny_percentile(t, later, s->share)),
         .share = share,
     };
-    if (tiny_asked(t, i, st->masks[row]) && s->after >= 0 && share < s->share - 1e-9) {
+    if (tiny_asked(t, i, st->masks[row]) && s->after >= 0 && s->replicas > 0 &&
+        share < s->share - 1e-9) {
         loss->ok = false;
     }
 }

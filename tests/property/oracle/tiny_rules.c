@@ -275,7 +275,7 @@ bool tiny_alone(const struct tiny *t, int service, const int *count)
 {
     const struct tiny_service *s = &t->services[service];
 
-    if (s->latency && s->ms >= 0 &&
+    if (s->latency && s->ms >= 0 && s->replicas > 0 &&
         tiny_share(t, tiny_holding(t, count), s->ms) < s->share - 1e-9) {
         return false;
     }
