@@ -149,6 +149,7 @@ static void write_ends(const struct scene *v, const struct endpoints *e, uint16_
         }
         sk_jw_obj(v->w);
         sk_jw_kcstr(v->w, "site", other->name);
+        sk_jw_kcstr(v->w, "node", other->ingress);
         sk_jw_kcstr(v->w, "address", ctl_node(v->c, sk_str(other->ingress))->address);
         sk_jw_kint(v->w, "port", remote_port);
         if (v->near[n].known) {
@@ -174,6 +175,9 @@ static void write_routes(const struct scene *v, struct endpoints *ends)
         sk_jw_kstr(v->w, "host", s->decl->route_host);
         sk_jw_kcstr(v->w, "project", s->project);
         sk_jw_kcstr(v->w, "service", s->name);
+        if (s->decl->check.kind == CHECK_HTTP) {
+            sk_jw_kstr(v->w, "check", s->decl->check.http_path);
+        }
         write_ends(v, &ends[k], s->decl->route_port, v->c->ingress_port);
         sk_jw_obj_end(v->w);
     }
