@@ -20,6 +20,7 @@ struct builder {
     struct pl_tmpl *items;
     size_t len, cap;
     uint32_t looked;
+    bool complete;
 };
 
 void pl_cands_init(struct pl_cands *c, const struct pl_world *w)
@@ -271,27 +272,39 @@ static void build(struct builder *b)
         }
         sets_of_size(b, sites, n, size);
     }
-    if (b->len == 0) {
+    b->complete = n == sh->nsites && b->looked < SETS_MAX;
+    if (b->len == 0 && !b->complete) {
         grow_set(b);
     }
 }
 
-const struct pl_list *pl_cands_get(struct pl_cands *c, uint32_t svc)
+static const struct pl_list *make_list(struct pl_cands *c, uint32_t svc, size_t most)
 {
     struct pl_list *list = &c->lists[svc];
-    if (!list->ready) {
-        struct builder b = {.c = c, .w = c->w, .s = &c->w->svcs[svc]};
-        build(&b);
-        if (b.len > 1) {
-            qsort(b.items, b.len, sizeof(*b.items), cmp_tmpl);
-        }
-        list->len = b.len < LIST_MAX ? b.len : LIST_MAX;
-        list->items = SK_ARENA_ARRAY(c->arena, struct pl_tmpl, list->len + 1);
-        for (size_t i = 0; i < list->len; i++) {
-            list->items[i] = b.items[i];
-        }
-        list->ready = true;
-        free(b.items);
+    struct builder b = {.c = c, .w = c->w, .s = &c->w->svcs[svc]};
+    build(&b);
+    if (b.len > 1) {
+        qsort(b.items, b.len, sizeof(*b.items), cmp_tmpl);
     }
+    list->len = b.len < most ? b.len : most;
+    list->items = SK_ARENA_ARRAY(c->arena, struct pl_tmpl, list->len + 1);
+    for (size_t i = 0; i < list->len; i++) {
+        list->items[i] = b.items[i];
+    }
+    list->ready = true;
+    list->deep = list->len == b.len;
+    list->complete = b.complete;
+    free(b.items);
     return list;
+}
+
+const struct pl_list *pl_cands_get(struct pl_cands *c, uint32_t svc)
+{
+    return c->lists[svc].ready ? &c->lists[svc] : make_list(c, svc, LIST_MAX);
+}
+
+const struct pl_list *pl_cands_deep(struct pl_cands *c, uint32_t svc)
+{
+    const struct pl_list *list = pl_cands_get(c, svc);
+    return list->deep ? list : make_list(c, svc, SIZE_MAX);
 }

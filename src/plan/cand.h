@@ -24,11 +24,15 @@ struct pl_cands {
         struct pl_tmpl *items;
         size_t len;
         bool ready;
-    } * lists; /* [nsvcs], made when first asked for */
+        bool deep;     /* nothing was cut off */
+        bool complete; /* every set of sites was looked at: none listed means none is possible */
+    } * lists;         /* [nsvcs], made when first asked for */
 };
 
 void pl_cands_init(struct pl_cands *c, const struct pl_world *w);
 void pl_cands_release(struct pl_cands *c);
 const struct pl_list *pl_cands_get(struct pl_cands *c, uint32_t svc);
+/* The same list without the cut that keeps it short: for services that found no place. */
+const struct pl_list *pl_cands_deep(struct pl_cands *c, uint32_t svc);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/units.h"
 #include "plan/bound.h"
+#include "plan/cand.h"
 #include "plan/problems.h"
 #include "plan/rules.h"
 
@@ -272,6 +273,17 @@ static bool ceiling_cert(const struct pl_world *w, const struct pl_svc *s, struc
     return true;
 }
 
+/* All sets of sites that its replicas can hold were looked at, and none keeps the latency. */
+static bool no_sites_near(const struct pl_world *w, const struct pl_svc *s)
+{
+    struct pl_cands cands;
+    pl_cands_init(&cands, w);
+    const struct pl_list *list = pl_cands_get(&cands, s->index);
+    bool none = list->complete && list->len == 0 && s->replicas > 0;
+    pl_cands_release(&cands);
+    return none;
+}
+
 bool pl_cert_service(const struct pl_world *w, const struct pl_svc *s, struct pl_problem *ret)
 {
     if (s->replicas > 0 && s->shape->nnodes == 0) {
@@ -281,10 +293,13 @@ bool pl_cert_service(const struct pl_world *w, const struct pl_svc *s, struct pl
         after_cert(w, s, ret)) {
         return true;
     }
-    if (isinf(pl_bound_svc(w, s, false, false))) {
-        *ret = problem("no_placement", s);
+    if (isinf(pl_bound_svc(w, s, false, false)) || no_sites_near(w, s)) {
+        *ret = problem("latency_unmet", s);
+        ret->resource = "ms";
         (void)snprintf(ret->text, sizeof(ret->text),
-                       "no set of its allowed sites keeps its latency and survive together");
+                       "no %u of its allowed sites keep its latency, now and in the losses that it "
+                       "must survive",
+                       s->replicas);
         (void)snprintf(ret->fix, sizeof(ret->fix),
                        "run more replicas, or loosen its latency or survive");
         return true;

@@ -167,34 +167,60 @@ static void take_node(struct attempt *a, uint32_t node)
     }
 }
 
+/* The best so far of a choice between nodes. */
+struct choice {
+    uint32_t node; /* PL_NONE: none yet */
+    struct key key;
+};
+
+/* Looks through positions that are ordered by cost. */
+static void look(struct attempt *a, const uint32_t *by_cost, size_t n, struct choice *best)
+{
+    const struct pl_shape *sh = a->s->shape;
+    /* in the order of cost a dearer node ends the walk, unless what is current counts as cheaper */
+    bool stop_early = a->strategy == PL_CHEAPEST && !a->p->w->has_current;
+    size_t i = 0;
+    for (; i < n; i++) {
+        uint32_t node = sh->nodes[by_cost[i]];
+        if (best->node != PL_NONE && stop_early &&
+            sh->cost[by_cost[i]] > best->key.cost + 1e-12 * (best->key.cost + 1e-3)) {
+            break;
+        }
+        if (!node_ok(a, node)) {
+            continue;
+        }
+        struct key k = key_of(a, by_cost[i]);
+        if (best->node == PL_NONE || key_less(&k, &best->key)) {
+            best->node = node;
+            best->key = k;
+        }
+    }
+    a->st->work += 3 * i;
+}
+
+static void look_in_site(struct attempt *a, uint32_t site, struct choice *best)
+{
+    const struct pl_shape *sh = a->s->shape;
+    int64_t k = pl_shape_site(sh, site);
+    if (k >= 0) {
+        look(a, sh->in_site + sh->first[k], sh->first[k + 1] - sh->first[k], best);
+    }
+}
+
 /* The best node of one site (PL_NONE: of all that may hold). */
 static uint32_t pick(struct attempt *a, uint32_t site)
 {
-    const struct pl_world *w = a->p->w;
-    const struct pl_shape *sh = a->s->shape;
-    uint32_t best = PL_NONE;
-    struct key best_key = {0};
-    /* in the order of cost a dearer node ends the walk, unless what is current counts as cheaper */
-    bool stop_early = a->strategy == PL_CHEAPEST && !w->has_current;
-    for (size_t i = 0; i < sh->nnodes; i++) {
-        uint32_t pos = sh->by_cost[i];
-        uint32_t node = sh->nodes[pos];
-        if (best != PL_NONE && stop_early &&
-            sh->cost[pos] > best_key.cost + 1e-12 * (best_key.cost + 1e-3)) {
-            a->st->work += 3 * i;
-            return best;
+    struct choice best = {.node = PL_NONE};
+    if (site != PL_NONE) {
+        look_in_site(a, site, &best);
+    } else if (a->t->only) {
+        for (uint32_t i = 0; i < a->t->nmust; i++) {
+            look_in_site(a, a->t->must[i], &best);
         }
-        if ((site != PL_NONE && w->nodes[node].site != site) || !node_ok(a, node)) {
-            continue;
-        }
-        struct key k = key_of(a, pos);
-        if (best == PL_NONE || key_less(&k, &best_key)) {
-            best = node;
-            best_key = k;
-        }
+    } else {
+        look(a, a->s->shape->by_cost, a->s->shape->nnodes, &best);
     }
-    a->st->work += 3 * sh->nnodes;
-    return best;
+    return best.node;
 }
 
 static void begin(struct attempt *a)
@@ -316,36 +342,50 @@ static bool pending_put(struct pending *q, struct pl_state *st, uint32_t svc, do
     return done;
 }
 
-bool pl_place(struct pl_placer *p, struct pl_state *st, uint32_t svc, bool goals,
-              enum pl_strategy strategy, uint64_t effort, double below)
+/* Tries the patterns from `from` on, in the order of what they cost at least. */
+static bool place_from(struct attempt *a, const struct pl_list *list, size_t from, bool goals,
+                       uint64_t effort, double below)
 {
-    const struct pl_world *w = p->w;
-    const struct pl_svc *s = &w->svcs[svc];
-    const struct pl_list *list = pl_cands_get(&p->cands, svc);
-    struct attempt a = attempt_of(p, st, s, goals, strategy);
-    sk_autofree uint32_t *nodes = sk_xcalloc((size_t)s->replicas + 1, sizeof(*nodes));
-    a.nodes = nodes;
+    const struct pl_svc *s = a->s;
     struct pending q = {.len = 0};
     bool done = false;
-    for (size_t i = 0; i < list->len && !done && list->items[i].bound < below; i++) {
+    for (size_t i = from; i < list->len && !done && list->items[i].bound < below; i++) {
         double slack = 1e-12 * (list->items[i].bound + 1e-3);
-        done = pending_put(&q, st, svc, list->items[i].bound + slack, goals, effort);
-        a.t = &list->items[i];
-        if (!done && realise(&a, goals)) {
+        done = pending_put(&q, a->st, s->index, list->items[i].bound + slack, goals, effort);
+        a->t = &list->items[i];
+        if (!done && realise(a, goals)) {
             uint32_t moves;
             bool known = true;
-            double cost =
-                pl_cost_hour(w, s, nodes, s->replicas, &known) + pl_move_hour(w, s, nodes, &moves);
+            double cost = pl_cost_hour(a->p->w, s, a->nodes, s->replicas, &known) +
+                          pl_move_hour(a->p->w, s, a->nodes, &moves);
             if (cost < below) {
-                pending_add(&q, nodes, s->replicas, cost);
+                pending_add(&q, a->nodes, s->replicas, cost);
             }
         }
     }
-    done = done || pending_put(&q, st, svc, HUGE_VAL, goals, effort);
+    done = done || pending_put(&q, a->st, s->index, HUGE_VAL, goals, effort);
     for (uint32_t i = 0; i < q.len; i++) {
         free(q.nodes[i]);
     }
     return done;
+}
+
+bool pl_place(struct pl_placer *p, struct pl_state *st, uint32_t svc, bool goals,
+              enum pl_strategy strategy, uint64_t effort, double below)
+{
+    const struct pl_svc *s = &p->w->svcs[svc];
+    const struct pl_list *list = pl_cands_get(&p->cands, svc);
+    struct attempt a = attempt_of(p, st, s, goals, strategy);
+    sk_autofree uint32_t *nodes = sk_xcalloc((size_t)s->replicas + 1, sizeof(*nodes));
+    a.nodes = nodes;
+    if (place_from(&a, list, 0, goals, effort, below)) {
+        return true;
+    }
+    if (list->deep || !isinf(below)) {
+        return false;
+    }
+    size_t tried = list->len;
+    return place_from(&a, pl_cands_deep(&p->cands, svc), tried, goals, effort, below);
 }
 
 bool pl_place_any(struct pl_placer *p, struct pl_state *st, uint32_t svc, enum pl_strategy strategy,

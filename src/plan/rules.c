@@ -139,13 +139,10 @@ double pl_egress_hour(const struct pl_world *w, const struct pl_svc *s, const ui
     return sum * s->gb_hour;
 }
 
-static uint32_t *site_scratch(const struct pl_world *w, size_t n, struct pl_spread *spread)
+/* How many sites n replicas can hold, and one to spare. */
+static size_t spread_room(const struct pl_world *w, size_t n)
 {
-    size_t room = (n < w->nsites ? n : w->nsites) + 1;
-    uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
-    spread->site = mem;
-    spread->count = mem + room;
-    return mem;
+    return (n < w->nsites ? n : w->nsites) + 1;
 }
 
 double pl_cost_hour(const struct pl_world *w, const struct pl_svc *s, const uint32_t *nodes,
@@ -162,8 +159,9 @@ double pl_cost_hour(const struct pl_world *w, const struct pl_svc *s, const uint
         sum += pl_replica_cost(w, s->shape, nodes[i]);
     }
     if (s->gb_hour > 0) {
-        struct pl_spread sp;
-        sk_autofree uint32_t *mem = site_scratch(w, n, &sp);
+        size_t room = spread_room(w, n);
+        sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+        struct pl_spread sp = {.site = mem, .count = mem + room};
         pl_spread_of(w, nodes, n, &sp);
         sum += pl_egress_hour(w, s, sp.site, sp.len, ret_known);
     }
@@ -337,8 +335,9 @@ bool pl_rules_sites(const struct pl_world *w, const struct pl_svc *s, const uint
 enum pl_rule pl_rules_hard(const struct pl_world *w, const struct pl_svc *s, const uint32_t *nodes)
 {
     uint32_t n = s->replicas;
-    struct pl_spread sp;
-    sk_autofree uint32_t *mem = site_scratch(w, n, &sp);
+    size_t room = spread_room(w, n);
+    sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+    struct pl_spread sp = {.site = mem, .count = mem + room};
     pl_spread_of(w, nodes, n, &sp);
     if (!latency_ok(w, s, sp.site, sp.len)) {
         return PL_RULE_LATENCY;
@@ -370,8 +369,9 @@ bool pl_rules_goals(const struct pl_world *w, const struct pl_svc *s, const uint
     if (s->keep == 0) {
         return true;
     }
-    struct pl_spread sp;
-    sk_autofree uint32_t *mem = site_scratch(w, n, &sp);
+    size_t room = spread_room(w, n);
+    sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+    struct pl_spread sp = {.site = mem, .count = mem + room};
     pl_spread_of(w, nodes, n, &sp);
     return pl_top_sum(sp.count, sp.len, s->sites) + s->keep <= n &&
            pl_top_nodes(nodes, n, s->nodes) + s->keep <= n;

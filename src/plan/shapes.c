@@ -201,13 +201,14 @@ static void shape_costs(struct pl_world *w, struct pl_shape *sh)
         cost[i] = cost_on(&w->nodes[sh->nodes[i]], sh->need);
         by_cost[i] = (uint32_t)i;
     }
+    uint32_t *in_site = SK_ARENA_ARRAY(w->arena, uint32_t, sh->nnodes + 1);
+    memcpy(in_site, by_cost, sh->nnodes * sizeof(*in_site));
     for (size_t k = 0; k < sh->nsites; k++) {
-        site_cost[k] = cost[sh->first[k]];
-        for (size_t i = sh->first[k]; i < sh->first[k + 1]; i++) {
-            site_cost[k] = cost[i] < site_cost[k] ? cost[i] : site_cost[k];
-        }
+        sort_by_cost(in_site + sh->first[k], sh->first[k + 1] - sh->first[k], cost);
+        site_cost[k] = cost[in_site[sh->first[k]]];
     }
     sort_by_cost(by_cost, sh->nnodes, cost);
+    sh->in_site = in_site;
     sh->cost = cost;
     sh->by_cost = by_cost;
     sh->site_cost = site_cost;
@@ -272,12 +273,8 @@ const struct pl_shape *pl_shapes_get(struct pl_shapes *shapes, const struct serv
     return shapes->entries[shapes->len - 1].shape;
 }
 
-int64_t pl_shape_pos(const struct pl_shape *shape, const struct pl_world *w, uint32_t node)
+int64_t pl_shape_site(const struct pl_shape *shape, uint32_t site)
 {
-    if (node >= w->nnodes) {
-        return -1;
-    }
-    uint32_t site = w->nodes[node].site;
     size_t lo = 0;
     size_t hi = shape->nsites;
     while (lo < hi) {
@@ -288,11 +285,18 @@ int64_t pl_shape_pos(const struct pl_shape *shape, const struct pl_world *w, uin
             hi = mid;
         }
     }
-    if (lo == shape->nsites || shape->sites[lo] != site) {
+    return lo < shape->nsites && shape->sites[lo] == site ? (int64_t)lo : -1;
+}
+
+int64_t pl_shape_pos(const struct pl_shape *shape, const struct pl_world *w, uint32_t node)
+{
+    int64_t k = node < w->nnodes ? pl_shape_site(shape, w->nodes[node].site) : -1;
+    if (k < 0) {
         return -1;
     }
-    size_t left = shape->first[lo];
-    size_t right = shape->first[lo + 1];
+    size_t left = shape->first[k];
+    size_t end = shape->first[k + 1];
+    size_t right = end;
     while (left < right) {
         size_t mid = left + (right - left) / 2;
         if (shape->nodes[mid] < node) {
@@ -301,7 +305,7 @@ int64_t pl_shape_pos(const struct pl_shape *shape, const struct pl_world *w, uin
             right = mid;
         }
     }
-    return left < shape->first[lo + 1] && shape->nodes[left] == node ? (int64_t)left : -1;
+    return left < end && shape->nodes[left] == node ? (int64_t)left : -1;
 }
 
 double pl_replica_cost(const struct pl_world *w, const struct pl_shape *shape, uint32_t node)

@@ -50,6 +50,7 @@ struct pl_shape {
     const size_t *first;     /* [nsites + 1] offsets into nodes */
     const double *cost;      /* of one replica an hour on nodes[i] */
     const uint32_t *by_cost; /* positions in nodes, by (cost, position) */
+    const uint32_t *in_site; /* the same within each site: first[k]..first[k + 1] by cost */
     const double *site_cost; /* [nsites] the cheapest of the site's nodes */
 };
 
@@ -126,6 +127,8 @@ enum pl_reject {
 enum pl_reject pl_node_allowed(const struct pl_world *w, const struct service *decl, uint32_t node);
 /* Milliseconds between two sites (0 to itself), HUGE_VAL if nothing tells. */
 double pl_site_rtt(const struct pl_world *w, uint32_t a, uint32_t b);
+/* Position of a site in shape->sites, or -1. */
+int64_t pl_shape_site(const struct pl_shape *shape, uint32_t site);
 /* What one replica costs an hour on a node of its shape: position in shape->nodes, or -1. */
 int64_t pl_shape_pos(const struct pl_shape *shape, const struct pl_world *w, uint32_t node);
 double pl_replica_cost(const struct pl_world *w, const struct pl_shape *shape, uint32_t node);
