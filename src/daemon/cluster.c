@@ -161,7 +161,7 @@ static int hook_issue(void *ctx, const struct control_command *cmd, struct sk_bu
     }
     issue.wall_ms = sys_wall_ms();
     issue.life_ms = cmd->u.issue.not_after_ms - issue.wall_ms;
-    if (sk_str_is(cmd->u.issue.node, cluster->own_node)) {
+    if (cmd->u.issue.renewal && sk_str_is(cmd->u.issue.node, cluster->own_node)) {
         issue.kind = NET_CERT_CONTROL;
     }
     r = net_ca_issue(cluster->ca, cmd->u.issue.csr, &issue, &cert, NULL, err);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/init.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,39 +62,42 @@ static int make_folders(const struct daemon_config *config, const struct folders
     return control ? sys_mkdirs(f->control, 0700, err) : 0;
 }
 
+static int give_folder(const char *dir, unsigned uid, unsigned gid, struct sk_err *err)
+{
+    DIR *list = opendir(dir);
+    struct dirent *entry;
+    int r = 0;
+
+    if (!list) {
+        return sk_err_errno(err, errno, "open '%s'", dir);
+    }
+    if (fchown(dirfd(list), uid, gid) != 0) {
+        r = sk_err_errno(err, errno, "give '%s' to the daemon's user", dir);
+    }
+    while (r == 0 && (entry = readdir(list))) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            fchownat(dirfd(list), entry->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
+            r = sk_err_errno(err, errno, "give '%s/%s' to the daemon's user", dir, entry->d_name);
+        }
+    }
+    (void)closedir(list);
+    return r;
+}
+
 /* What skerryd reads and writes belongs to its own user; the agent's folder stays root's. */
 static int give_to_user(const struct daemon_config *config, const struct folders *f, bool control,
                         struct sk_err *err)
 {
-    static const char *const identity_files[] = {"node.key", "node.pem", "ca.pem"};
-    static const char *const control_files[] = {"ca.key",   "ca.pem",       "probe.key",
-                                                "state.db", "state.db-wal", "state.db-shm"};
-    const char *folders[] = {f->identity, f->run, f->ingress, control ? f->control : NULL};
     unsigned uid, gid;
-    char path[1024];
 
     if (geteuid() != 0) {
         return 0;
     }
-    if (daemon_user(config->user, &uid, &gid, err) < 0) {
-        return err ? err->code : SK_ERR_INPUT;
-    }
-    for (size_t i = 0; i < SK_ARRAY_LEN(folders); i++) {
-        if (folders[i] && chown(folders[i], uid, gid) != 0) {
-            return sk_err_errno(err, errno, "give '%s' to the daemon's user", folders[i]);
-        }
-    }
-    for (size_t i = 0; i < SK_ARRAY_LEN(identity_files); i++) {
-        (void)snprintf(path, sizeof(path), "%s/%s", f->identity, identity_files[i]);
-        if (chown(path, uid, gid) != 0) {
-            return sk_err_errno(err, errno, "give '%s' to the daemon's user", path);
-        }
-    }
-    for (size_t i = 0; control && i < SK_ARRAY_LEN(control_files); i++) {
-        (void)snprintf(path, sizeof(path), "%s/%s", f->control, control_files[i]);
-        if (chown(path, uid, gid) != 0 && errno != ENOENT) { /* SQLite's side files come and go */
-            return sk_err_errno(err, errno, "give '%s' to the daemon's user", path);
-        }
+    if (daemon_user(config->user, &uid, &gid, err) < 0 ||
+        give_folder(f->identity, uid, gid, err) < 0 || give_folder(f->run, uid, gid, err) < 0 ||
+        give_folder(f->ingress, uid, gid, err) < 0 ||
+        (control && give_folder(f->control, uid, gid, err) < 0)) {
+        return err->code;
     }
     return 0;
 }
