@@ -67,6 +67,7 @@ struct tiny_service {
 
 struct tiny_bucket {
     bool present;
+    int size;         /* units of TINY_DISK; the oracle knows only 0 */
     int data, parity; /* data 0: auto */
     int sites;        /* -1: not written */
     int residency;

@@ -145,6 +145,10 @@ static void build_service(const struct tiny *t, int i, struct service *out, stru
         .rps = s->rps,
         .rps_per_replica = s->per_replica,
     };
+    if (s->latency && s->after >= 0 && s->sites < 0) { /* implied, as the reader says */
+        out->survive.sites_written = true;
+        out->survive.sites = 1;
+    }
     out->residency = build_residency(s->residency, &out->nresidency, arena);
 }
 
@@ -187,6 +191,7 @@ void tiny_world(const struct tiny *t, struct tiny_world *w, struct sk_arena *are
         struct bucket *b = SK_ARENA_NEW(arena, struct bucket);
 
         *b = (struct bucket){.name = SK_STR("b"),
+                             .size_bytes = t->bucket.size * TINY_DISK,
                              .has_code = t->bucket.data > 0,
                              .data = t->bucket.data,
                              .parity = t->bucket.parity,
@@ -331,7 +336,7 @@ void tiny_write_project(const struct tiny *t, struct sk_buf *out)
         sk_buf_adds(out, "}}\n");
     }
     if (t->bucket.present) {
-        sk_buf_adds(out, "  buckets:\n    b: {size: 0");
+        sk_buf_printf(out, "  buckets:\n    b: {size: %dG", t->bucket.size);
         if (t->bucket.residency) {
             sk_buf_adds(out, ", residency: ");
             write_residency(t->bucket.residency, out);
