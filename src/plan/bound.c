@@ -172,7 +172,7 @@ static double best_subset(struct fill *f)
     return best;
 }
 
-static double egress_floor(const struct pl_world *w, const struct pl_svc *s)
+double pl_bound_egress(const struct pl_world *w, const struct pl_svc *s)
 {
     double least = HUGE_VAL;
     for (size_t i = 0; i < s->shape->nsites; i++) {
@@ -195,7 +195,7 @@ double pl_bound_svc(const struct pl_world *w, const struct pl_svc *s, bool goals
     if (by_sites && s->shape->nsites <= SUBSET_SITES_MAX) {
         cost = best_subset(&f);
     } else {
-        cost = fill_cost(&f, 0, false) + egress_floor(w, s);
+        cost = fill_cost(&f, 0, false) + pl_bound_egress(w, s);
         if (s->has_ms && pl_share_within(w, s->users, s->shape->sites, s->shape->nsites, s->ms) <
                              s->share - PL_EPS) {
             cost = HUGE_VAL;

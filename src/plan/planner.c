@@ -5,11 +5,13 @@
 
 #include "base/mem.h"
 #include "plan/bound.h"
+#include "plan/dual.h"
 #include "plan/effort.h"
 #include "plan/losses.h"
 #include "plan/near.h"
 #include "plan/problems.h"
 #include "plan/report.h"
+#include "plan/rules.h"
 #include "plan/search.h"
 #include "plan/trial.h"
 
@@ -22,6 +24,14 @@ static double objective_of(const struct pl_state *st, const struct pl_buckets *b
 {
     struct pl_score score = pl_state_score(st);
     return score.cost + buckets->cost_hour;
+}
+
+/* The better of two true bounds: each service by itself, and all of them sharing the sites. */
+static double best_bound(const struct pl_world *w, bool goals, double upper)
+{
+    double sum = pl_bound_sum(w, goals, true);
+    double dual = pl_le(upper, sum) ? 0 : pl_bound_dual(w, goals, upper);
+    return dual > sum ? dual : sum;
 }
 
 /* Everything that describes the finished placement, whatever the verdict. */
@@ -61,8 +71,10 @@ static void make(struct pl_world *w, struct plan *plan)
     bool ok = whole && !pl_buckets_broken(&buckets) && !pl_static_broken(w);
     if (ok) {
         SK_ASSERT(!pl_losses_broken(plan));
-        double least = out.proved_best ? objective - buckets.cost_hour
-                                       : pl_bound_sum(w, score.unmet == 0, true);
+        double least = objective - buckets.cost_hour;
+        if (!out.proved_best) {
+            least = best_bound(w, score.unmet == 0, least);
+        }
         pl_report_bound(plan, objective, least + buckets.cost_hour);
     }
     plan->verdict = ok ? PLAN_OK : pl_problems(st, &buckets, out.proved_none, plan);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "plan/codes.h"
 
 #define MAX 4096
 
@@ -251,8 +252,23 @@ static int64_t service_of(const struct mk *m, struct sk_str name)
     return -1;
 }
 
+static bool is_code(struct sk_str code)
+{
+    static const char *const codes[] = {
+#define X(name, text) name,
+        PL_PROBLEM_TABLE(X) PL_WARNING_TABLE(X)
+#undef X
+    };
+    for (size_t i = 0; i < SK_ARRAY_LEN(codes); i++) {
+        if (sk_str_is(code, codes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What holds of every plan: nothing on a node that is not there, nothing overcommitted, each
- * replica once, and lost = replaced + short in every row. */
+ * replica once, codes that are documented, and lost = replaced + short in every row. */
 static void check_plan(const struct mk *m, const struct plan *plan)
 {
     int64_t *left = sk_xcalloc(2 * m->inv.nnodes + 1, sizeof(*left));
@@ -279,6 +295,12 @@ static void check_plan(const struct mk *m, const struct plan *plan)
         assert_int_equal(plan->nproblems, 0);
     } else {
         assert_true(plan->nproblems > 0);
+    }
+    for (size_t i = 0; i < plan->nproblems; i++) {
+        assert_true(is_code(plan->problems[i].code) && plan->problems[i].fix.len > 0);
+    }
+    for (size_t i = 0; i < plan->nwarnings; i++) {
+        assert_true(is_code(plan->warnings[i].code));
     }
     for (size_t i = 0; i < plan->nlosses; i++) {
         const struct plan_loss *l = &plan->losses[i];
