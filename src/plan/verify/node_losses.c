@@ -29,8 +29,7 @@ static bool size_asked(const struct vf *v, int64_t g)
     return false;
 }
 
-/* The most nodes that some service has to lose. A row may leave out nodes of its set that hold
- * nothing, so it may be smaller, never larger. */
+/* The most nodes that some service has to lose. */
 static int64_t size_max(const struct vf *v)
 {
     int64_t most = 0;
@@ -146,13 +145,19 @@ static void check_row_kept(struct vf *v, const struct plan_loss *row, const bool
     }
 }
 
+/* Whether the row loses every node in use, since some service has more to lose than there are. */
+static bool all_nodes(const struct vf *v, const struct plan_loss *row)
+{
+    return (int64_t)row->nlost == usable_nodes(v) && (int64_t)row->nlost < size_max(v);
+}
+
 static void check_row(struct vf *v, const struct plan_loss *row)
 {
     bool *gone = SK_ARENA_ARRAY(v->arena, bool, v->inv->nnodes + 1);
     char name[VF_SET_MAX];
 
     (void)vf_set(row->lost, row->nlost, name);
-    if (row->nlost == 0 || (int64_t)row->nlost > size_max(v)) {
+    if (row->nlost == 0 || !(size_asked(v, (int64_t)row->nlost) || all_nodes(v, row))) {
         vf_find(v, "node_losses_row", "loss of %s: nobody has %zu nodes to lose", name, row->nlost);
         return;
     }

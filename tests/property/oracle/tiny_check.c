@@ -310,8 +310,7 @@ static const char *compare_node_row(const struct tiny *t, const struct tiny_stat
     for (int i = 0; i < t->nservices; i++) {
         int kept = 0;
 
-        /* nodes of the set that hold nothing may be left out of its row */
-        asked = asked || (row->nlost > 0 && tiny_survive_nodes(t, i) >= tiny_bits(mask));
+        asked = asked || (row->nlost > 0 && tiny_survive_nodes(t, i) == tiny_bits(mask));
         for (int r = 0; r < t->services[i].replicas; r++) {
             kept += !(mask >> st->home[i][r] & 1);
         }

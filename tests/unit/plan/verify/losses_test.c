@@ -254,6 +254,12 @@ static void test_nodes(void **state)
     expect_text(&w.f, "node_losses_row", "a written keep fails and no row shows it");
     w.db.survive.keep = 0;
     w.f.plan->node_losses.ok = true;
+    /* three nodes: that many nobody has to lose */
+    w.f.plan->node_losses.worst[0].lost =
+        (struct sk_str[]){SK_STR("a-1"), SK_STR("b-1"), SK_STR("c-1")};
+    w.f.plan->node_losses.worst[0].nlost = 3;
+    expect_text(&w.f, "node_losses_row", "loss of a-1+b-1+c-1: nobody has 3 nodes to lose");
+    w.f.plan->node_losses.worst[0].nlost = 1;
     w.f.plan->node_losses.worst[0].kept[0].count = 2;
     expect_text(&w.f, "node_losses_row", "loss of a-1: p/db keeps 1, stated 2");
     w.f.plan->node_losses.worst[0].kept[0].count = 1;
