@@ -11,8 +11,8 @@
 #define POLL_MS 200
 #define TALK_MS 2000
 #define CALL_TIMEOUT_MS 10000
-/* A replica may fail and be started again; one that is still failed after this many starts is not
- * coming. */
+/* A replica may fail and be started again; one that failed this often, or stays failed this long,
+ * is not coming. */
 #define RESTARTS_MAX 3
 #define FAILED_MS 5000
 
