@@ -223,6 +223,9 @@ void ctl_notes_flush(struct control *c, struct ctl_txn *t)
         SK_GROW(t->notes, t->nnotes, t->capnotes);
         t->notes[t->nnotes++] = *n;
     }
+    if (taken == 0) {
+        return;
+    }
     c->nnotes -= taken;
     memmove(c->notes, c->notes + taken, c->nnotes * sizeof(*c->notes));
 }
