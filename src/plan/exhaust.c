@@ -12,7 +12,7 @@
 #define REFIT_EFFORT 20000u     /* steps of the search for room in one world */
 #define WORK_FEASIBLE 60000000u /* when something is known already: only a better one is sought */
 #define WORK_NONE 300000000u    /* when nothing is known */
-#define WORK_TRIAL 15000000u    /* when it is only tried whether a fix is enough */
+#define WORK_TRIAL 8000000u     /* when it is only tried whether a fix is enough */
 
 struct option {
     uint32_t *nodes;

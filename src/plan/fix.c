@@ -9,8 +9,8 @@
 #include "base/units.h"
 #include "plan/trial.h"
 
-#define KINDS_MAX 12u /* kinds of nodes to try, cheapest first */
-#define EXTRA_MAX 3u  /* nodes to add at most */
+#define KINDS_MAX 6u /* kinds of nodes to try, cheapest first */
+#define EXTRA_MAX 3u /* nodes to add at most */
 
 /* Up to EXTRA_MAX nodes to add, each like one that there is. */
 struct offer {
