@@ -7,8 +7,8 @@
 #include "base/units.h"
 #include "cli/table.h"
 
-#define ROWS_MAX 16
-#define MOVES_MAX 8
+#define ROWS_MAX 10
+#define MOVES_MAX 4
 
 /* One service's placements are neighbours in plan->placements: [from, to). */
 struct group {
@@ -166,8 +166,8 @@ static void text_services(const struct cli *cli, const struct plan *plan,
         cli_table_add_to(table, out);
     }
     if (skipped) {
-        sk_buf_printf(out, "%zu more services %s; --all shows them\n", skipped,
-                      current ? "(unchanged, or beyond this list)" : "");
+        sk_buf_printf(out, "%zu more services%s; --all shows them\n", skipped,
+                      current ? " (unchanged, or beyond this list)" : "");
     }
     sk_buf_release(&cell);
     cli_table_free(table);
@@ -209,40 +209,58 @@ static void join(const struct sk_str *names, size_t n, struct sk_buf *out)
     }
 }
 
-#define IN_CELL_MAX 3
+#define IN_CELL_MAX 3 /* services or sites that a cell names */
 
 static void cell_kept(const struct plan *plan, const struct plan_loss *loss, struct sk_buf *cell)
 {
-    for (size_t i = 0; i < loss->nkept && i < IN_CELL_MAX; i++) {
+    bool many = loss->nkept > IN_CELL_MAX;
+
+    if (many) {
+        sk_buf_printf(cell, "%zu hit, as ", loss->nkept);
+    }
+    for (size_t i = 0; i < (many ? 1 : loss->nkept); i++) {
         sk_buf_printf(cell, "%s%.*s %lld of %lld", i ? ", " : "", SK_PRI(loss->kept[i].service),
                       (long long)loss->kept[i].count,
                       (long long)replicas_of(plan, loss->kept[i].project, loss->kept[i].service));
-    }
-    if (loss->nkept > IN_CELL_MAX) {
-        sk_buf_printf(cell, " +%zu more", loss->nkept - IN_CELL_MAX);
     }
     if (loss->nkept == 0) {
         sk_buf_adds(cell, "all");
     }
 }
 
+static size_t sites_in(const struct plan_placement *rows, size_t n)
+{
+    size_t sites = 0;
+
+    for (size_t i = 0; i < n && sites <= IN_CELL_MAX; i++) {
+        bool seen = false;
+        for (size_t k = 0; k < i && !seen; k++) {
+            seen = sk_str_eq(rows[k].site, rows[i].site);
+        }
+        sites += !seen;
+    }
+    return sites;
+}
+
 static bool cell_replaced(const struct plan_loss *loss, struct sk_buf *cell)
 {
-    int64_t missing = 0;
-
-    add_sites(loss->replaced, loss->nreplaced, cell);
-    for (size_t i = 0; i < loss->nshorts; i++) {
+    if (sites_in(loss->replaced, loss->nreplaced) > IN_CELL_MAX) {
+        sk_buf_printf(cell, "%zu over other sites", loss->nreplaced);
+    } else {
+        add_sites(loss->replaced, loss->nreplaced, cell);
+    }
+    for (size_t i = 0; i < loss->nshorts && i < IN_CELL_MAX; i++) {
         const struct plan_short *s = &loss->shorts[i];
-        missing += s->replicas;
-        if (i < IN_CELL_MAX) {
-            sk_buf_printf(cell, "%s%lld of %.*s SHORT (%.*s)", cell->len ? ", " : "",
-                          (long long)s->replicas, SK_PRI(s->service), SK_PRI(s->resource));
-        }
+        sk_buf_printf(cell, "%s%lld of %.*s SHORT (%.*s)", cell->len ? ", " : "",
+                      (long long)s->replicas, SK_PRI(s->service), SK_PRI(s->resource));
+    }
+    if (loss->nshorts > IN_CELL_MAX) {
+        sk_buf_printf(cell, " and %zu more services SHORT", loss->nshorts - IN_CELL_MAX);
     }
     if (cell->len == 0) {
         sk_buf_adds(cell, "nothing to re-place");
     }
-    return missing > 0;
+    return loss->nshorts > 0;
 }
 
 static void cell_latency(const struct plan_loss *loss, struct sk_buf *cell)
