@@ -42,6 +42,7 @@ static void post_assign(struct agent *agent)
         assign_desired(&set->items[i], &desired[i]);
     }
     agent_post(agent, &e);
+    free(desired);
 }
 
 int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk_str bytes,

@@ -4,7 +4,6 @@
 
 #include <limits.h>
 #include <stdbool.h>
-#include <uthash.h>
 #include <uv.h>
 
 #include "agent/agent.h"
@@ -15,6 +14,7 @@
 #include "agent/step.h"
 #include "base/buf.h"
 #include "sys/proc.h"
+#include "sys/table.h"
 
 /*
  * The agent's insides: one loop, one step machine, one `work` an instance that holds what cannot be

@@ -287,9 +287,11 @@ static void on_checked(struct agent_instance *it, const struct agent_event *e)
         return;
     }
     it->checking = false;
-    it->check_due_ms = e->now_ms + check_pause_ms(it, e->now_ms);
     if (e->ok) {
         became_healthy(it, e->now_ms);
+    }
+    it->check_due_ms = e->now_ms + check_pause_ms(it, e->now_ms);
+    if (e->ok) {
         return;
     }
     it->check_failures++;

@@ -101,7 +101,7 @@ static void report_and_free(struct sk_proc *p)
 static void on_closed(uv_handle_t *handle)
 {
     struct sk_proc *p = handle->data;
-    if (--p->open_handles == 0) {
+    if (--p->open_handles == 0 && p->closing) {
         report_and_free(p);
     }
 }

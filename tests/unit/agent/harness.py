@@ -144,6 +144,7 @@ class Agent:
         finally:
             self.kill(signal.SIGTERM)
             self.log.close()
+            assert self.proc.returncode == 0, (self.proc.returncode, self.own_log())
             shutil.rmtree(self.data, ignore_errors=True)
 
 

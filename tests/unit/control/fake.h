@@ -90,8 +90,7 @@ struct fake {
         int64_t since_ms;
     } doubles[64];
     size_t ndoubles;
-    int64_t doubles_max_ms; /* while control was not frozen */
-    bool frozen;
+    int64_t doubles_max_ms;
 };
 
 /* A cluster of one control-only node `hub-1` in site `hub`, loaded and beating. */

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shim by itself: what it promises when everything around it dies. Needs no privilege but where it says so."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import shutil
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import *  # noqa: E402,F403
+
+
+class Folder:
+    def __init__(self, path=None):
+        self.path = path or tempfile.mkdtemp(prefix="skerry-shim-")
+
+    def argv(self, command, *options):
+        return [SHIM, "--dir", self.path, "--id", "abc123"] + list(options) + ["--"] + command
+
+    def start(self, command, *options):
+        return subprocess.run(self.argv(command, *options), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+
+    def status(self):
+        return json.load(open(os.path.join(self.path, "status")))
+
+    def ended(self, seconds=10):
+        until = time.time() + seconds
+        while time.time() < until:
+            try:
+                status = self.status()
+                if status["state"] in ("exited", "failed"):
+                    return status
+            except (OSError, ValueError):
+                pass
+            time.sleep(0.01)
+        raise AssertionError("it did not end: " + str(os.listdir(self.path)))
+
+    def log(self):
+        return [line.split(" ", 3)[3].rstrip("\n") for line in open(os.path.join(self.path, "log"))]
+
+    def ask(self, line, answers=1):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        s.connect(os.path.join(self.path, "shim.sock"))
+        f = s.makefile("rw")
+        got = [f.readline().strip()]
+        f.write(line + "\n")
+        f.flush()
+        got += [f.readline().strip() for _ in range(answers)]
+        s.close()
+        return got
+
+    def close(self):
+        try:
+            self.ask("stop 9 0")
+            self.ended()
+        except OSError:
+            pass
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def with_folder(function):
+    def wrapped():
+        folder = Folder()
+        try:
+            function(folder)
+        finally:
+            folder.close()
+    wrapped.__name__ = function.__name__
+    return wrapped
+
+
+@with_folder
+def test_output_and_status(f):
+    assert f.start(["sh", "-c", "echo out; echo err >&2; printf half; exit 5"]).returncode == 0
+    status = f.ended()
+    assert status["exit"] == 5 and status["signal"] is None and status["run"] == 1, status
+    assert sorted(f.log()) == ["err", "half", "out"], f.log()
+
+
+@with_folder
+def test_signal_and_orphans(f):
+    marker = "31%06d" % os.getpid()
+    f.start(["sh", "-c", "(setsid sleep %s &); (sleep %s &); kill -6 $$" % (marker, marker)])
+    status = f.ended()
+    assert status["signal"] == 6 and status["exit"] is None, status
+    left = subprocess.run(["pgrep", "-f", "^sleep " + marker], capture_output=True, text=True).stdout
+    assert left == "", left
+
+
+@with_folder
+def test_one_at_a_time(f):
+    f.start(["sleep", "100"])
+    second = f.start(["sleep", "100"])
+    assert second.returncode == 75, second
+    assert f.ask("status")[1].startswith("hello abc123 1 running")
+    assert f.ask("nonsense")[1] == "error not a request"
+    assert f.ask("stop 15 0; rm -rf /")[1] == "error not a request" or f.ended()
+
+
+@with_folder
+def test_kill_parent_50_rounds(f):
+    """kill -9 of the shim's parent, at once or a moment later: the exit status and the output are there."""
+    for i in range(50):
+        one = Folder()
+        try:
+            starter = subprocess.Popen(
+                ["sh", "-c", '"$@" & wait', "sh"] + one.argv(["sh", "-c", "echo begin; sleep 0.0%d; echo end; exit %d" % (i % 5, i)]),
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            until = time.time() + 5
+            while i % 3 and not os.path.exists(one.path + "/status.next") and time.time() < until:
+                time.sleep(0.001)
+            if i % 3 == 0:
+                while not os.path.exists(one.path + "/status") and time.time() < until:
+                    time.sleep(0.001)
+            os.killpg(starter.pid, signal.SIGKILL)
+            starter.wait()
+            status = one.ended()
+            assert status["exit"] == i and one.log() == ["begin", "end"], (i, status, one.log())
+        finally:
+            one.close()
+
+
+@with_folder
+def test_long_lines_and_flood(f):
+    f.start(["sh", "-c", "head -c 20000 /dev/zero | tr '\\0' x; echo; seq 1 20000"], "--log-bytes=65536", "--log-files=2")
+    f.ended()
+    files = sorted(n for n in os.listdir(f.path) if n.startswith("log"))
+    assert files == ["log", "log.1"], files
+    assert f.log()[-1] == "20000"
+    assert all(os.path.getsize(os.path.join(f.path, n)) < 65536 + 16384 for n in files)
+
+
+@with_folder
+def test_checks(f):
+    port = free_port()
+    f.start(["busybox", "httpd", "-f", "-p", "127.0.0.1:%d" % port, "-h", f.path])
+    open(os.path.join(f.path, "page"), "w").write("x" * 100)
+    until = time.time() + 5
+    while f.ask("check tcp 127.0.0.1 %d 1000" % port)[1] != "check ok" and time.time() < until:
+        time.sleep(0.02)
+    assert f.ask("check http 127.0.0.1 %d 1000 /page" % port)[1] == "check ok"
+    assert f.ask("check http 127.0.0.1 %d 1000 /none" % port)[1] == "check fail the answer was HTTP 404"
+    assert "refused" in f.ask("check tcp 127.0.0.1 %d 1000" % free_port())[1]
+    assert f.ask("check tcp somewhere 80 1000")[1] == "check fail not an address"
+    with socket.socket() as s:  # accepts, never answers; then one that talks nonsense
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        assert f.ask("check http 127.0.0.1 %d 100 /" % s.getsockname()[1])[1] == "check fail no answer in time"
+
+
+@with_folder
+def test_refusals(f):
+    for options, words in ((["--cwd", "/no/such"], "change to folder '/no/such': No such file"), (["--log-bytes", "1"], "'--log-bytes' must be"),
+                           (["--nonsense"], "unknown option"), (["--cgroup", "/no/such"], "enter cgroup '/no/such'")):
+        done = f.start(["true"], *options)
+        assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count("\n") == 1, done
+    done = Folder("/no/such/folder").start(["true"])
+    assert done.returncode == 1 and "open instance folder" in done.stderr, done
+
+
+def test_full_disk():
+    """On a small tmpfs: the start is refused with one line, or the exit status is kept although the log is cut."""
+    if os.geteuid() != 0:
+        print("# skipped: a tmpfs needs root")
+        return
+    mount = tempfile.mkdtemp(prefix="skerry-full-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "skerry-test", mount], check=True)
+    try:
+        f = Folder(mount + "/one")
+        os.mkdir(f.path)
+        assert f.start(["sh", "-c", "while [ ! -e go ]; do sleep 0.01; done; seq 1 100000; rm ballast; sleep 0.2; echo after; exit 9"],
+                       "--cwd", f.path).returncode == 0
+        with open(f.path + "/ballast", "wb", buffering=0) as b:
+            try:
+                while b.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        os.mkdir(mount + "/two") if os.statvfs(mount).f_bavail else None
+        os.close(os.open(f.path + "/go", os.O_CREAT))
+        status = f.ended(20)
+        assert status["exit"] == 9, status
+        assert f.log()[-1] == "after" and any("bytes of log were lost" in line for line in f.log()), f.log()[-3:]
+        with open(mount + "/ballast", "wb", buffering=0) as b:
+            try:
+                while b.write(b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+        g = Folder(f.path)
+        os.unlink(f.path + "/status")
+        done = g.start(["true"], "--run", "2")
+        assert done.returncode == 1 and "No space left" in done.stderr, done
+    finally:
+        subprocess.run(["umount", "-l", mount], check=True)
+        os.rmdir(mount)
+
+
+@with_folder
+def test_memory(f):
+    f.start(["sleep", "100"])
+    pid = f.status()["shim_pid"]
+    rollup = open("/proc/%d/smaps_rollup" % pid).read()
+    anon = int(rollup.split("Pss_Anon:")[1].split()[0])
+    print("# shim: %d KiB private memory (anonymous)" % anon)
+    if os.environ.get("SKERRY_SANITIZED") != "1":
+        assert anon <= 300, rollup
+
+
+run(globals())
