@@ -87,3 +87,5 @@ for name in $names; do
         echo "make-images.sh: no umoci, so no image: '$dir/$name/serve' runs as a program of this machine" >&2
     fi
 done
+# the half of the daemon that resolves images runs without privilege
+chmod -R a+rX "$dir"

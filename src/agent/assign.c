@@ -99,18 +99,25 @@ static void write_limits(struct sk_jw *w, const struct sk_node *spec)
     sk_jw_obj_end(w);
 }
 
-static void write_route(struct sk_jw *w, const struct sk_node *spec)
+/* Of the policies a node needs only what bears on running: where it serves and how it is checked. */
+static void write_policies(struct sk_jw *w, const struct sk_node *spec)
 {
+    static const char *const keys[] = {"route", "check"};
     const struct sk_node *own = sk_map_get(spec, SK_STR("x-skerry"));
-    const struct sk_node *route = own ? sk_map_get(own, SK_STR("route")) : NULL;
 
-    if (route) {
-        sk_jw_key(w, "x-skerry");
-        sk_jw_obj(w);
-        sk_jw_key(w, "route");
-        sk_jw_node(w, route);
-        sk_jw_obj_end(w);
+    if (!own || own->kind != SK_MAP) {
+        return;
     }
+    sk_jw_key(w, "x-skerry");
+    sk_jw_obj(w);
+    for (size_t i = 0; i < SK_ARRAY_LEN(keys); i++) {
+        const struct sk_node *value = sk_map_get(own, sk_str(keys[i]));
+        if (value) {
+            sk_jw_key(w, keys[i]);
+            sk_jw_node(w, value);
+        }
+    }
+    sk_jw_obj_end(w);
 }
 
 /* The spec as a project of one service, so that there is one reader of declarations in the house.
@@ -136,7 +143,7 @@ static int read_service(struct assignment *a, const struct sk_node *spec, struct
         }
     }
     write_limits(&w, spec);
-    write_route(&w, spec);
+    write_policies(&w, spec);
     sk_jw_obj_end(&w);
     sk_jw_obj_end(&w);
     sk_jw_obj_end(&w);

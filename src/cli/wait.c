@@ -11,14 +11,16 @@
 #define POLL_MS 200
 #define TALK_MS 2000
 #define CALL_TIMEOUT_MS 10000
-/* A replica may fail and be started again; one that is still failed after this many starts is not
- * coming. */
+/* A replica may fail and be started again; one that failed this often, or stays failed this long,
+ * is not coming. */
 #define RESTARTS_MAX 3
+#define FAILED_MS 5000
 
 struct tally {
     size_t wanted, healthy;
     const struct plan_placement *missing; /* one that is not healthy yet */
-    const struct sk_node *failed;         /* an instance that keeps failing */
+    const struct sk_node *failed;         /* one that failed */
+    bool hopeless;                        /* ... more than RESTARTS_MAX times */
     const struct sk_node *pending;        /* the instance of `missing`, if there is one */
 };
 
@@ -50,9 +52,9 @@ static void tally_up(const struct plan *plan, const struct sk_node *instances, s
             t->missing = p;
             t->pending = mine;
         }
-        if (mine && sk_str_is(sk_map_str(mine, "state", SK_STR("")), "failed") &&
-            sk_map_int(mine, "restarts", 0) >= RESTARTS_MAX) {
+        if (mine && sk_str_is(sk_map_str(mine, "state", SK_STR("")), "failed") && !t->hopeless) {
             t->failed = mine;
+            t->hopeless = sk_map_int(mine, "restarts", 0) >= RESTARTS_MAX;
         }
     }
 }
@@ -108,6 +110,7 @@ int wait_healthy(struct api_client *client, const struct plan *plan, int64_t tim
 {
     int64_t start = sys_now_ms();
     int64_t talked = start;
+    int64_t failed_since = 0;
 
     for (;;) {
         struct sk_arena *arena = sk_arena_new();
@@ -122,7 +125,8 @@ int wait_healthy(struct api_client *client, const struct plan *plan, int64_t tim
             sk_arena_free(arena);
             return 0;
         }
-        if (r == 0 && t.failed) {
+        failed_since = !t.failed ? 0 : failed_since ? failed_since : now;
+        if (r == 0 && t.failed && (t.hopeless || now - failed_since >= FAILED_MS)) {
             r = say_failed(t.failed, err);
         } else if (r == 0 && now - start > timeout_ms) {
             (void)sk_err_set(err, SK_ERR_TIMEOUT,

@@ -4,7 +4,6 @@
 
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/mem.h"
 #include "base/prng.h"
 #include "base/table.h"
 #include "base/tree.h"
@@ -404,7 +403,11 @@ void ctl_erase(void *array, size_t *count, size_t at);
 int ctl_record_apply(struct control *c, struct sk_str key, struct sk_str value, int64_t mod_rev,
                      struct sk_err *err);
 void ctl_record_remove(struct control *c, struct sk_str key);
+/* docs.c: after a batch of the above. Takes over plan, which is what the records hold; NULL: read
+ * it.
+ */
 int ctl_records_settle(struct control *c, struct plan *plan, struct sk_err *err);
+void ctl_overlay_free(struct control *c);
 void ctl_records_clear(struct control *c);
 struct ctl_site *ctl_site(const struct control *c, struct sk_str name);
 struct ctl_node *ctl_node(const struct control *c, struct sk_str name);

@@ -114,7 +114,7 @@ static struct ctl_inst *best_other(struct group g, const struct ctl_inst *target
                    : ctl_inst_healthy(i)                  ? 3
                    : works(i)                             ? 2
                                                           : 1;
-        if (rank > best_rank) {
+        if (rank > 0 && rank >= best_rank) { /* of equals, the newest */
             best = i;
             best_rank = rank;
         }
@@ -133,19 +133,28 @@ static bool gone(const struct ctl_inst *i)
 
 /* ---- stopping ---- */
 
+static bool routed_long_enough(struct pass *p, const struct ctl_inst *i, bool matters)
+{
+    bool yes = p->c->now_ms - i->healthy_ms >= CTL_ROUTED_HEALTHY_MS;
+    if (!yes && matters) {
+        p->wake_ms = ctl_i64_min(p->wake_ms, i->healthy_ms + CTL_ROUTED_HEALTHY_MS);
+        p->busy = true;
+    }
+    return yes;
+}
+
 static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g, bool wanted)
 {
-    struct control *c = p->c;
     struct ctl_inst *target = wanted ? target_in(s, g) : NULL;
     struct ctl_inst *other = best_other(g, target);
     bool settled = false;
+    bool other_serves = false;
 
+    if (other != NULL && ctl_inst_healthy(other)) {
+        other_serves = routed_long_enough(p, other, g.count > (target != NULL ? 2 : 1));
+    }
     if (target != NULL && target->healthy_ms >= 0 && ctl_inst_healthy(target)) {
-        settled = c->now_ms - target->healthy_ms >= CTL_ROUTED_HEALTHY_MS;
-        if (!settled && g.count > 1) {
-            p->wake_ms = ctl_i64_min(p->wake_ms, target->healthy_ms + CTL_ROUTED_HEALTHY_MS);
-            p->busy = true;
-        }
+        settled = routed_long_enough(p, target, g.count > 1);
     }
     for (size_t k = 0; k < g.count; k++) {
         struct ctl_inst *i = g.insts[k];
@@ -159,10 +168,11 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
             put_role(p, i, CTL_ACTIVE);
         } else if (!wanted || settled) {
             put_role(p, i, CTL_STOPPING);
-        } else if (target != NULL && i->node->life == CTL_LOST) {
-            put_role(p, i, CTL_SUPERSEDED);
-        } else if (other != NULL && i != other && i->observed && !works(i) &&
-                   ctl_node_up(i->node)) {
+        } else if (i->node->life == CTL_LOST && target != NULL) {
+            /* one copy out of reach is kept for its return, in case the new one fails */
+            put_role(p, i, i == other ? CTL_SUPERSEDED : CTL_STOPPING);
+        } else if (other != NULL && i != other && i->observed && ctl_node_up(i->node) &&
+                   (!works(i) || other_serves)) {
             put_role(p, i, CTL_STOPPING);
         }
     }
@@ -317,7 +327,8 @@ static void rollout_look(struct pass *p, const struct ctl_svc *s, struct rollout
         const struct ctl_inst *target = target_in(s, g);
         const struct ctl_inst *other = best_other(g, target);
         bool replacing = other != NULL && other->spec != s->want && works(other);
-        bool stopped_first = target == NULL && other == NULL && g.count > 0;
+        bool stopped_first = target == NULL && other == NULL && s->place[r].node != NULL &&
+                             ctl_node_up(s->place[r].node);
         if (target != NULL && !ctl_inst_healthy(target) && (replacing || g.count == 1)) {
             /* alone: either the first of its kind, or the old one was stopped first */
             bool late = c->now_ms - target->noted_ms >= CONTROL_HEALTH_GATE_MS;

@@ -165,7 +165,8 @@ void ctl_txn_event(struct control *c, struct ctl_txn *t, const struct ctl_evtext
     }
 }
 
-static struct ctl_note *note_new(struct control *c, const char *what, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static struct ctl_note *
+note_new(struct control *c, const char *what, const char *fmt, va_list args)
 {
     char text[1024];
     SK_GROW(c->notes, c->nnotes, c->capnotes);
@@ -221,6 +222,9 @@ void ctl_notes_flush(struct control *c, struct ctl_txn *t)
                                            .text = n->text});
         SK_GROW(t->notes, t->nnotes, t->capnotes);
         t->notes[t->nnotes++] = *n;
+    }
+    if (taken == 0) {
+        return;
     }
     c->nnotes -= taken;
     memmove(c->notes, c->notes + taken, c->nnotes * sizeof(*c->notes));

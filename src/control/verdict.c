@@ -288,8 +288,8 @@ static void suspect_check(struct control *c, struct ctl_node *n)
     } else if (n->life == CTL_SUSPECT && heard) {
         set_life(c, n, CTL_ALIVE); /* others hear it: control's own way to it is cut */
     }
-    if (!n->link && silence(c, n) >= CONTROL_VERDICT_MS + CONTROL_BEAT_MS &&
-        n->mark_age < CTL_HEARS_MS) {
+    if (!n->link && !c->frozen && c->now_ms >= c->judge_after_ms &&
+        silence(c, n) >= CONTROL_VERDICT_MS + CONTROL_BEAT_MS && n->mark_age < CTL_HEARS_MS) {
         n->link = true;
         ctl_note(c, "link_lost", sk_str(n->name), sk_str(n->site->name),
                  "control does not hear the node, others do: nothing moves");

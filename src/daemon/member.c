@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "control/control.h"
 #include "daemon/agent_link.h"
+#include "daemon/front.h"
 #include "daemon/observed.h"
 #include "net/channel.h"
 #include "net/enrol.h"
@@ -26,6 +27,7 @@ struct member {
     struct net_client *client;
     struct agent_link *agent;
     struct net_probe *probe;
+    struct front *front;
     struct observed observed;
     struct sk_buf assign; /* the last frame, as it came */
     int64_t seq;
@@ -167,6 +169,7 @@ static void take_assign(struct member *member, const struct net_frame *frame)
     sk_buf_addstr(&member->assign, frame->bytes);
     (void)agent_link_send(member->agent, frame->bytes); /* else on_agent_up() sends it */
     take_probes(member, frame->tree);
+    front_take(member->front, frame->tree);
     take_revoked(member, frame->tree);
 }
 
@@ -189,6 +192,7 @@ static void take_renewed(struct member *member, const struct net_frame *frame)
     member->renew_at_ms = net_cert_renew_at_ms(&fresh.info);
     sk_log(SK_LOG_INFO, "certificate renewed", "node=%s serial=%s", fresh.info.node,
            fresh.info.serial);
+    front_set_identity(member->front, &member->identity);
     member->renewed(member->ctx, &member->identity);
 }
 
@@ -321,6 +325,8 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
         member_free(member);
         return err ? err->code : SK_ERR_INTERNAL;
     }
+    member->front = front_new(loop, config->config);
+    front_set_identity(member->front, &member->identity);
     member->renew_at_ms = net_cert_renew_at_ms(&member->identity.info);
     (void)uv_timer_start(&member->beat, on_beat, CONTROL_BEAT_MS, CONTROL_BEAT_MS);
     *ret = member;
@@ -339,6 +345,7 @@ void member_free(struct member *member)
     }
     net_client_free(member->client);
     net_probe_free(member->probe);
+    front_free(member->front);
     agent_link_free(member->agent);
     observed_release(&member->observed);
     sk_buf_release(&member->assign);

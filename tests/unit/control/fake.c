@@ -235,6 +235,7 @@ static void do_event(struct fake *f, const struct control_command *cmd)
     struct sk_str svc = sk_map_str(root, "service", sk_map_str(root, "project", none));
     fake_note(f, "event %.*s%s%.*s%s%.*s: %.*s", SK_PRI(what), node.len || site.len ? " " : "",
               SK_PRI(node.len ? node : site), svc.len ? " " : "", SK_PRI(svc), SK_PRI(text));
+    f->frozen = sk_str_is(what, "frozen") || (f->frozen && !sk_str_is(what, "unfrozen"));
     hash_str(f, cmd->u.event.json);
     sk_arena_free(a);
 }

@@ -90,7 +90,8 @@ struct fake {
         int64_t since_ms;
     } doubles[64];
     size_t ndoubles;
-    int64_t doubles_max_ms;
+    int64_t doubles_max_ms; /* while control was not frozen */
+    bool frozen;
 };
 
 /* A cluster of one control-only node `hub-1` in site `hub`, loaded and beating. */

@@ -471,7 +471,7 @@ static void check_doubles(struct fake *f)
 {
     size_t kept = 0;
     for (size_t i = 0; i < f->ndoubles; i++) {
-        if (still_double(f, f->doubles[i].label)) {
+        if (!f->frozen && still_double(f, f->doubles[i].label)) {
             int64_t age = f->now_ms - f->doubles[i].since_ms;
             f->doubles_max_ms = age > f->doubles_max_ms ? age : f->doubles_max_ms;
             f->doubles[kept++] = f->doubles[i];

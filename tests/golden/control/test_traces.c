@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "fake.h"
+#include "scenes.h"
+
+/*
+ * Whole stories, told by the trace: what control said, decided and assigned, and when. A change of
+ * behaviour shows as a difference to the files beside this one. After a wanted change:
+ *
+ *     UPDATE_GOLDEN=1 meson test -C build 'control traces'      and read the diff
+ */
+static char *read_all(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    struct sk_buf text = SK_BUF_INIT;
+    char chunk[4096];
+    size_t got;
+    if (file == NULL) {
+        return NULL;
+    }
+    while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0) {
+        sk_buf_add(&text, chunk, got);
+    }
+    (void)fclose(file);
+    return sk_buf_steal(&text, NULL);
+}
+
+static void compare(const char *name, const char *trace)
+{
+    const char *root = getenv("SKERRY_SOURCE_ROOT");
+    char path[512];
+    (void)snprintf(path, sizeof(path), "%s/tests/golden/control/%s.trace", root ? root : ".", name);
+    if (getenv("UPDATE_GOLDEN") != NULL) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_true(fputs(trace, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        return;
+    }
+    char *expected = read_all(path);
+    assert_non_null(expected);
+    if (strcmp(expected, trace) != 0) {
+        print_error("the story '%s' is told differently now:\n%s\n", name, trace);
+    }
+    assert_string_equal(trace, expected);
+    free(expected);
+}
+
+static struct fake *begin(void)
+{
+    struct fake *f = fake_new(5);
+    fake_three_sites(f, 1);
+    f->trace.len = 0;
+    return f;
+}
+
+static void finish(struct fake *f, const char *name)
+{
+    compare(name, f->trace.ptr);
+    fake_free(f);
+}
+
+static void first_day(void **state)
+{
+    struct fake *f = fake_new(5);
+    fake_three_sites(f, 1);
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_must_apply(f, WEB("3", "web:2"));
+    fake_run(f, 6000);
+    fake_must_apply(f, WEB("0", "web:2"));
+    fake_run(f, 2000);
+    finish(f, "first-day");
+}
+
+static void site_dies_and_comes_back(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_kill_site(f, "fra");
+    fake_run(f, 5000);
+    fake_start_site(f, "fra");
+    fake_run(f, 20000);
+    finish(f, "site-dies-and-comes-back");
+}
+
+static void control_is_cut_off(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_isolate(f, "hub", true);
+    fake_run(f, 10000);
+    fake_isolate(f, "hub", false);
+    fake_run(f, 5000);
+    finish(f, "control-is-cut-off");
+}
+
+static void a_link_is_cut(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_control_link(f, "par", true);
+    fake_run(f, 5000);
+    fake_control_link(f, "par", false);
+    fake_run(f, 3000);
+    finish(f, "a-link-is-cut");
+}
+
+static void a_bad_release(void **state)
+{
+    struct fake *f = begin();
+    (void)snprintf(f->bad_image, sizeof(f->bad_image), "web:bad");
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_must_apply(f, WEB("3", "web:bad"));
+    fake_run(f, 65000);
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 3000);
+    finish(f, "a-bad-release");
+}
+
+static void drain_and_undrain(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    (void)fake_wait(f, fake_target(f, CONTROL_REQ_DRAIN, "fra-1", false, false));
+    fake_run(f, 3000);
+    (void)fake_wait(f, fake_target(f, CONTROL_REQ_UNDRAIN, "fra-1", false, false));
+    fake_run(f, 3000);
+    struct control_request r = {.kind = CONTROL_REQ_REBALANCE};
+    r.u.rebalance.max_moves = -1;
+    (void)fake_wait(f, fake_request(f, &r));
+    fake_run(f, 3000);
+    finish(f, "drain-and-undrain");
+}
+
+static void restart_amid_a_rollout(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_must_apply(f, WEB("3", "web:2"));
+    fake_run(f, 600);
+    fake_restart_control(f);
+    fake_run(f, 8000);
+    finish(f, "restart-amid-a-rollout");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_day),
+        cmocka_unit_test(site_dies_and_comes_back),
+        cmocka_unit_test(control_is_cut_off),
+        cmocka_unit_test(a_link_is_cut),
+        cmocka_unit_test(a_bad_release),
+        cmocka_unit_test(drain_and_undrain),
+        cmocka_unit_test(restart_amid_a_rollout),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

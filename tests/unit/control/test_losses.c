@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fake.h"
+#include "scenes.h"
+
+static struct fake *shop(int per_site)
+{
+    struct fake *f = fake_new(3);
+    fake_three_sites(f, per_site);
+    fake_must_apply(f, WEB_SAFE("web:1"));
+    fake_run(f, 3000);
+    assert_true(fake_converged(f));
+    return f;
+}
+
+static void node_lost(void **state)
+{
+    struct fake *f = shop(2);
+    fake_kill(f, "fra-1");
+    fake_run(f, 1200); /* under suspicion: out of the routing, nothing moved */
+    assert_null(strstr(fake_view(f, "fra"), "10.210.2.2"));
+    assert_false(fake_event_seen(f, "node_lost"));
+    assert_false(fake_event_seen(f, "failover"));
+    fake_run(f, 2000);
+    assert_true(fake_event_seen(f, "node_lost"));
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6);
+    fake_start(f, "fra-1");
+    fake_run(f, 4000);
+    assert_true(fake_event_seen(f, "node_returned"));
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6); /* the old copy does not stay */
+    fake_free(f);
+}
+
+static void site_lost_as_promised(void **state)
+{
+    struct fake *f = shop(2);
+    const struct plan *plan = control_plan(f->c);
+    char promised[8][96];
+    size_t count = 0;
+    for (size_t k = 0; k < plan->nlosses; k++) {
+        if (plan->losses[k].nlost == 1 && sk_str_is(plan->losses[k].lost[0], "fra")) {
+            for (size_t i = 0; i < plan->losses[k].nreplaced; i++) {
+                const struct plan_placement *p = &plan->losses[k].replaced[i];
+                (void)snprintf(promised[count++], 96, "%.*s shop/web.%lld", SK_PRI(p->node),
+                               (long long)p->replica);
+            }
+        }
+    }
+    assert_true(count > 0);
+    unsigned plans = f->plans;
+    int64_t cut = f->now_ms;
+    fake_kill_site(f, "fra");
+    while (fake_running(f, "shop/web.", "") < 6 && f->now_ms < cut + 10000) {
+        fake_run(f, 10);
+    }
+    assert_true(f->now_ms - cut <= 3000);
+    assert_int_equal(f->plans, plans); /* the row is followed: nobody had to plan */
+    assert_int_equal(fake_event_count(f, "site_lost"), 1);
+    assert_int_equal(fake_event_count(f, "node_lost"), 0); /* judged once, as a whole */
+    for (size_t i = 0; i < count; i++) {
+        char node[32];
+        (void)snprintf(node, sizeof(node), "%.*s", (int)strcspn(promised[i], " "), promised[i]);
+        const char *label = strchr(promised[i], ' ') + 1;
+        const struct fake_agent *a = fake_agent(f, node);
+        bool there = false;
+        for (size_t k = 0; k < a->ninsts; k++) {
+            there = there || strcmp(a->insts[k].label, label) == 0;
+        }
+        assert_true(there);
+    }
+    /* nothing of the dead site was deleted from the books */
+    assert_true(fake_instances_on_record(f) > 6);
+    assert_null(strstr(fake_view(f, "ams"), "\"site\":\"fra\",\"address\""));
+    fake_free(f);
+}
+
+static void site_lost_and_back(void **state)
+{
+    struct fake *f = shop(2);
+    fake_isolate(f, "fra", true); /* cut off, and working on */
+    fake_run(f, 20000);
+    assert_int_equal(fake_running(f, "shop/web.", "fra"), 2); /* nobody stopped it */
+    assert_int_equal(fake_running(f, "shop/web.", ""), 8);
+    fake_isolate(f, "fra", false);
+    fake_run(f, 5000);
+    assert_true(fake_event_seen(f, "site_returned"));
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6);
+    assert_int_equal(fake_running(f, "shop/web.", "fra"), 0); /* what runs elsewhere stays */
+    fake_run(f, 15000);
+    /* keep 4 of 6 needs three sites: it is refilled by itself, within the budget */
+    assert_true(fake_event_seen(f, "settle"));
+    assert_int_equal(fake_running(f, "shop/web.", "fra"), 2);
+    assert_true(fake_converged(f));
+    assert_null(fake_get(f, "/skerry/v1/overlay"));
+    fake_free(f);
+}
+
+static void cut_link_moves_nothing(void **state)
+{
+    struct fake *f = shop(2);
+    fake_control_link(f, "ams", true); /* only control does not hear ams */
+    fake_run(f, 10000);
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_true(fake_event_seen(f, "link_lost"));
+    assert_non_null(strstr(fake_view(f, "fra"), "\"site\":\"ams\"")); /* still routed to */
+    fake_control_link(f, "ams", false);
+    fake_link(f, "fra", "ams", true); /* only fra and ams do not hear each other */
+    fake_run(f, 10000);
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_false(fake_event_seen(f, "failover"));
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6);
+    fake_free(f);
+}
+
+static void minority_freezes(void **state)
+{
+    struct fake *f = shop(2);
+    size_t events = fake_event_count(f, "failover");
+    fake_isolate(f, "hub", true);
+    fake_run(f, 30000);
+    assert_true(fake_event_seen(f, "frozen"));
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_int_equal(fake_event_count(f, "failover"), events);
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6); /* running work goes on */
+    fake_isolate(f, "hub", false);
+    fake_run(f, 5000);
+    assert_true(fake_event_seen(f, "unfrozen"));
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_true(fake_converged(f));
+    fake_free(f);
+}
+
+static void paused_site_is_lost_too(void **state)
+{
+    struct fake *f = shop(2);
+    fake_pause(f, "par-1", true);
+    fake_pause(f, "par-2", true);
+    fake_run(f, 4000);
+    assert_int_equal(fake_event_count(f, "site_lost"), 1);
+    assert_int_equal(fake_running(f, "shop/web.", "fra") + fake_running(f, "shop/web.", "ams"), 6);
+    fake_pause(f, "par-1", false);
+    fake_pause(f, "par-2", false);
+    fake_run(f, 4000);
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6);
+    fake_free(f);
+}
+
+static void second_site_lost(void **state)
+{
+    struct fake *f = shop(2);
+    fake_kill_site(f, "fra");
+    fake_run(f, 5000);
+    fake_kill_site(f, "ams");
+    fake_run(f, 5000);
+    assert_int_equal(fake_event_count(f, "site_lost"), 2);
+    assert_int_equal(fake_running(f, "shop/web.", "par"), 6); /* no row: planned on the spot */
+    fake_free(f);
+}
+
+static void one_node_sites(void **state)
+{
+    struct fake *f = shop(1);
+    fake_kill(f, "par-1");
+    fake_run(f, 3500);
+    assert_int_equal(fake_event_count(f, "site_lost"), 1);
+    assert_int_equal(fake_event_count(f, "node_lost"), 0);
+    assert_int_equal(fake_running(f, "shop/web.", ""), 6);
+    fake_free(f);
+}
+
+static void timers_do_not_grow(void **state)
+{
+    int64_t took[2];
+    for (int big = 0; big < 2; big++) {
+        struct fake *f = fake_new(3);
+        fake_three_sites(f, big ? 8 : 2);
+        int64_t cut = f->now_ms;
+        f->quiet = true;
+        fake_kill_site(f, "fra");
+        while (!fake_event_seen(f, "site_lost") && f->now_ms < cut + 10000) {
+            fake_run(f, 10);
+        }
+        took[big] = f->now_ms - cut;
+        fake_free(f);
+    }
+    assert_true(took[0] <= 2300 && took[1] <= 2300);
+}
+
+static void probes_are_few_and_cover(void **state)
+{
+    struct fake *f = fake_new(3);
+    fake_three_sites(f, 8);
+    for (size_t i = 0; i < f->nagents; i++) {
+        assert_true(f->agents[i].nprobe <= 3 + 2 * 4);
+        /* each node is watched by its own site's nodes */
+        size_t watched = 0;
+        for (size_t k = 0; k < f->nagents; k++) {
+            for (size_t p = 0; p < f->agents[k].nprobe; p++) {
+                watched += strcmp(f->agents[k].probe[p], f->agents[i].name) == 0 &&
+                           strcmp(f->agents[k].site, f->agents[i].site) == 0;
+            }
+        }
+        assert_true(watched == 3 || strcmp(f->agents[i].site, "hub") == 0);
+    }
+    static const char *const sites[] = {"fra", "ams", "par", "hub"};
+    for (int a = 0; a < 4; a++) {
+        for (int b = 0; b < 4; b++) {
+            size_t seen = 0;
+            for (size_t k = 0; k < f->nagents; k++) {
+                for (size_t p = 0; p < f->agents[k].nprobe; p++) {
+                    seen += strcmp(f->agents[k].site, sites[a]) == 0 &&
+                            strncmp(f->agents[k].probe[p], sites[b], 3) == 0;
+                }
+            }
+            assert_true(a == b || seen > 0);
+        }
+    }
+    fake_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(node_lost),          cmocka_unit_test(site_lost_as_promised),
+        cmocka_unit_test(site_lost_and_back), cmocka_unit_test(cut_link_moves_nothing),
+        cmocka_unit_test(minority_freezes),   cmocka_unit_test(paused_site_is_lost_too),
+        cmocka_unit_test(second_site_lost),   cmocka_unit_test(one_node_sites),
+        cmocka_unit_test(timers_do_not_grow), cmocka_unit_test(probes_are_few_and_cover),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
