@@ -99,7 +99,8 @@ static void write_limits(struct sk_jw *w, const struct sk_node *spec)
     sk_jw_obj_end(w);
 }
 
-/* Of the policies a node needs only what bears on running: where it serves and how it is checked. */
+/* Of the policies a node needs only what bears on running: where it serves and how it is checked.
+ */
 static void write_policies(struct sk_jw *w, const struct sk_node *spec)
 {
     static const char *const keys[] = {"route", "check"};
