@@ -67,13 +67,17 @@ struct ingress_view {
     struct sk_str site;
     struct ingress_service *services;
     size_t nservices;
+    size_t left_out;   /* services that could not be routed: say so, once */
+    struct sk_err why; /* the first of them */
 };
 
 /*
  * From the JSON of an `assign` frame (docs/architecture.md); optional there: `check` of a route and
  * `weight` of an endpoint. Everything of *ret lives in the arena, which must outlive it; the tree
- * need not. Every name is checked, for it ends in a configuration: SK_ERR_INPUT, SK_ERR_LIMIT. Of
- * two services with one host or port the first counts. UDP ports are left out: HAProxy has none.
+ * need not. Every name is checked, for it ends in a configuration; a service that does not pass is
+ * left out, so that it cannot stop the others' changes. Of two services with one host or port the
+ * first counts, and UDP ports are passed over: HAProxy has none. SK_ERR_INPUT, SK_ERR_LIMIT for
+ * the view itself.
  */
 int ingress_view_read(struct sk_arena *arena, const struct sk_node *node, struct ingress_view *ret,
                       struct sk_err *err);

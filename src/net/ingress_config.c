@@ -173,15 +173,29 @@ static void write_mode(const struct ingress_service *s, struct sk_buf *out)
                      "    http-request disable-l7-retry unless METH_GET\n");
 }
 
+/* Bytes that mean something to the configuration's reader, as it wants them. */
+static void write_escaped(struct sk_str s, struct sk_buf *out)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     (c != '\0' && strchr("/._~-?=&+:@", c) != NULL);
+        if (plain) {
+            sk_buf_addc(out, (char)c);
+        } else {
+            sk_buf_printf(out, "\\x%02x", c);
+        }
+    }
+}
+
 static void write_check(const struct ingress_service *s, struct sk_buf *out)
 {
     if (s->check.len > 0) {
+        sk_buf_adds(out, "    option httpchk\n    http-check send meth GET uri ");
+        write_escaped(s->check, out);
         sk_buf_printf(out,
-                      "    option httpchk\n"
-                      "    http-check send meth GET uri %.*s ver HTTP/1.1 hdr Host %.*s "
-                      "hdr Connection close\n"
+                      " ver HTTP/1.1 hdr Host %.*s hdr Connection close\n"
                       "    http-check expect status 200-399\n",
-                      SK_PRI(s->check),
                       SK_PRI(s->host.len > 0 ? s->host : SK_STR("skerry.internal")));
     }
 }

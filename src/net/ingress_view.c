@@ -40,9 +40,15 @@ static bool is_host(struct sk_str s)
     return is_made_of(s, 253, ".-") && s.ptr[0] != '.' && s.ptr[0] != '-';
 }
 
+/* Any bytes that a request line may hold; the configuration's writer escapes them. */
 static bool is_check_path(struct sk_str s)
 {
-    return s.len == 0 || (s.ptr[0] == '/' && is_made_of(s, 256, "/._~-?=&+:@"));
+    for (size_t i = 0; i < s.len; i++) {
+        if ((unsigned char)s.ptr[i] <= ' ' || s.ptr[i] == 127) {
+            return false;
+        }
+    }
+    return s.len == 0 || (s.ptr[0] == '/' && s.len <= 1024);
 }
 
 static int bad(struct sk_err *err, const struct ingress_service *s, const char *what,
@@ -229,14 +235,14 @@ int ingress_view_read(struct sk_arena *arena, const struct sk_node *node, struct
         for (uint32_t i = 0; list[k] != NULL && i < list[k]->count; i++) {
             const struct sk_node *item = &list[k]->u.items[i];
             struct ingress_service s = {0};
+            struct sk_err why = {0};
             if (sk_map_bool(item, "udp", false)) {
                 continue;
             }
-            int bad_item = read_service(arena, item, k == 1, &s, err);
-            if (bad_item < 0) {
-                return bad_item;
-            }
-            if (!is_taken(&view, &s)) {
+            if (read_service(arena, item, k == 1, &s, &why) < 0 || check_service(&s, &why) < 0) {
+                view.why = view.left_out == 0 ? why : view.why;
+                view.left_out++;
+            } else if (!is_taken(&view, &s)) {
                 view.services[view.nservices++] = s;
             }
         }
