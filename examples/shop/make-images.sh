@@ -24,32 +24,39 @@ if ldd "$busybox" >/dev/null 2>&1; then
     exit 1
 fi
 
-# The program: one script beside its pages. Pages are made by CGI, so that each names the instance that answered.
+# The program: it writes its pages when it starts, so that each names the instance that answers, and serves them as files: what
+# a request costs is then the server's, not a shell's.
 make_program() { # NAME
     app="$dir/$1"
-    mkdir -p "$app/www/cgi-bin"
+    mkdir -p "$app"
     cat >"$app/serve" <<'SERVE'
 #!/bin/sh
-exec busybox httpd -f -p "${HOST:-0.0.0.0}:${PORT:-8000}" -h "${0%/*}/www"
+set -eu
+www="${0%/*}/run/${SKERRY_INSTANCE:-alone}"
+busybox mkdir -p "$www"
+echo ok >"$www/healthz"
 SERVE
     if [ "$1" = web ]; then
-        cat >"$app/www/cgi-bin/index.cgi" <<'PAGE'
-#!/bin/sh
-printf 'Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\nX-Skerry-Instance: %s\r\nX-Skerry-Node: %s\r\nX-Skerry-Site: %s\r\n\r\n' \
-    "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE"
-printf '<!doctype html><title>shop</title><h1>The shop</h1>\n<p>instance=%s node=%s site=%s replica=%s</p>\n' \
-    "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE" "$SKERRY_REPLICA"
+        cat >>"$app/serve" <<'PAGE'
+cat >"$www/index.html" <<HTML
+<!doctype html><title>shop</title><h1>The shop</h1><pre>
+instance=${SKERRY_INSTANCE:-}
+node=${SKERRY_NODE:-}
+site=${SKERRY_SITE:-}
+replica=${SKERRY_REPLICA:-}
+</pre>
+HTML
 PAGE
     else
-        cat >"$app/www/cgi-bin/index.cgi" <<'PAGE'
-#!/bin/sh
-printf 'Content-Type: application/json\r\nCache-Control: no-store\r\n\r\n'
-printf '{"service":"%s","instance":"%s","node":"%s","site":"%s","replica":%s}\n' \
-    "$SKERRY_SERVICE" "$SKERRY_INSTANCE" "$SKERRY_NODE" "$SKERRY_SITE" "${SKERRY_REPLICA:-0}"
+        cat >>"$app/serve" <<'PAGE'
+cat >"$www/index.html" <<JSON
+{"service":"${SKERRY_SERVICE:-}","instance":"${SKERRY_INSTANCE:-}","node":"${SKERRY_NODE:-}","site":"${SKERRY_SITE:-}","replica":"${SKERRY_REPLICA:-}"}
+JSON
 PAGE
     fi
-    echo ok >"$app/www/healthz"
-    chmod 755 "$app/serve" "$app/www/cgi-bin/index.cgi"
+    echo 'exec busybox httpd -f -p "${HOST:-0.0.0.0}:${PORT:-8000}" -h "$www"' >>"$app/serve"
+    sed -i 's/^cat >/busybox cat >/' "$app/serve"
+    chmod 755 "$app/serve"
 }
 
 make_image() { # NAME
