@@ -215,7 +215,7 @@ static struct MHD_Daemon *start_tls(struct http_server *server, const struct soc
     return MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, server, MHD_OPTION_SOCK_ADDR, address,
         MHD_OPTION_HTTPS_MEM_CERT, server->config.cert_pem, MHD_OPTION_HTTPS_MEM_KEY,
-        server->config.key_pem, MHD_OPTION_HTTPS_PRIORITIES, "SECURE256:-VERS-ALL:+VERS-TLS1.3",
+        server->config.key_pem, MHD_OPTION_HTTPS_PRIORITIES, "SECURE128:-VERS-ALL:+VERS-TLS1.3",
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
         server->config.connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_SOURCE_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
