@@ -257,6 +257,25 @@ static void reply_call(struct http_exchange *x, const struct api_context *api,
     http_reply(x, 200, "application/json", sk_buf_str(&call->answer));
 }
 
+/*
+ * Asks the loop thread for the caller's role before its body is looked at: reading it costs memory,
+ * and resolving its images starts programs and talks to registries. The call itself is checked once
+ * more when it runs.
+ */
+static int check_role(struct api_context *api, const struct api_call *asker, struct sk_err *err)
+{
+    struct api_call *call = api_call_new();
+    int r;
+
+    call->is_unix = asker->is_unix;
+    call->uid = asker->uid;
+    call->bearer_hash = sk_arena_str(call->arena, asker->bearer_hash);
+    call->needs = asker->needs;
+    r = api_call_wait(call, api->calls, QUERY_WAIT_MS, err);
+    api_call_unref(call);
+    return r;
+}
+
 void api_handle(struct http_exchange *x, void *ctx)
 {
     struct api_context *api = ctx;
@@ -283,7 +302,8 @@ void api_handle(struct http_exchange *x, void *ctx)
     if (route->stream) {
         call->stream = api_feed_new();
     }
-    if ((route->fill && route->fill(api, x, segment, call, &err) < 0) ||
+    if ((route->fill &&
+         (check_role(api, call, &err) < 0 || route->fill(api, x, segment, call, &err) < 0)) ||
         api_call_wait(call, api->calls, route->wait_ms, &err) < 0) {
         if (call->stream) {
             api_feed_release(call->stream);

@@ -35,7 +35,7 @@ struct api_call {
     struct sk_str bearer_hash; /* "" = none given */
     enum api_role needs;
     /* what is asked */
-    api_run_fn *run;                /* on the loop thread, once the role was checked */
+    api_run_fn *run; /* on the loop thread, once the role was checked; NULL: check only that */
     struct control_request request; /* for api_run_request() */
     struct sk_str arg1, arg2;       /* for queries */
     int64_t number;

@@ -498,7 +498,7 @@ static void on_call(void *item, void *ctx)
     } else if (call->role < call->needs) {
         (void)sk_err_set(&call->err, SK_ERR_DENIED, "this needs the role '%s'; '%.*s' is '%s'",
                          api_role_name(call->needs), SK_PRI(call->who), api_role_name(call->role));
-    } else {
+    } else if (call->run) { /* else the role was all that was asked */
         bool later;
         api_call_ref(call); /* a REPLY may come, and drop the call, before run() returns */
         call->run(host, call);
