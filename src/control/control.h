@@ -57,6 +57,7 @@ struct control;
 #define CONTROL_SUSPECT_MS 1000
 #define CONTROL_VERDICT_MS 2000
 #define CONTROL_HEALTH_GATE_MS 60000
+#define CONTROL_GATE_RESTARTS 3 /* a new copy that was started again so often is not waited for */
 #define CONTROL_EVENTS_KEPT 10000
 #define CONTROL_TOKEN_TTL_MAX_MS (3600 * INT64_C(1000))
 #define CONTROL_CERT_TTL_MS (24 * 3600 * INT64_C(1000))

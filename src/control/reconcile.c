@@ -331,7 +331,8 @@ static void rollout_look(struct pass *p, const struct ctl_svc *s, struct rollout
                              ctl_node_up(s->place[r].node);
         if (target != NULL && !ctl_inst_healthy(target) && (replacing || g.count == 1)) {
             /* alone: either the first of its kind, or the old one was stopped first */
-            bool late = c->now_ms - target->noted_ms >= CONTROL_HEALTH_GATE_MS;
+            bool late = c->now_ms - target->noted_ms >= CONTROL_HEALTH_GATE_MS ||
+                        target->restarts >= CONTROL_GATE_RESTARTS;
             ro->halted = ro->halted || late;
             ro->replacing = ro->replacing || replacing;
             ro->under_way++;
@@ -368,10 +369,10 @@ static void rollout_tell(struct control *c, struct ctl_svc *s, bool halted)
     bool was = strcmp(s->halted, s->want->hash) == 0;
     if (halted && !was) {
         memcpy(s->halted, s->want->hash, sizeof(s->halted));
-        ctl_note_svc(
-            c, "rollout_stopped", s,
-            "a new copy is not healthy after %d s: the rollout stops, the old copies go on",
-            CONTROL_HEALTH_GATE_MS / 1000);
+        ctl_note_svc(c, "rollout_stopped", s,
+                     "a new copy is not healthy after %d s or %d starts: the rollout stops, the "
+                     "old copies go on",
+                     CONTROL_HEALTH_GATE_MS / 1000, CONTROL_GATE_RESTARTS);
     } else if (!halted && was) {
         s->halted[0] = '\0';
         ctl_note_svc(c, "rollout_resumed", s, "the new copies are healthy: the rollout goes on");
