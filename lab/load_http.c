@@ -143,7 +143,7 @@ static enum load_feed chunk_byte(struct load_answer *a, char c)
             return a->chunk_left > LOAD_BODY_MAX ? LOAD_BROKEN : LOAD_MORE;
         }
         a->chunk_state = CHUNK_EXTENSION;
-        /* fall through */
+        __attribute__((fallthrough));
     case CHUNK_EXTENSION:
         if (c == '\n') {
             a->chunk_state = a->chunk_left > 0 ? CHUNK_DATA : CHUNK_TRAILER;

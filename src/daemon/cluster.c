@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/hash.h"
 #include "base/json.h"
@@ -13,6 +12,7 @@
 #include "net/token.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/table.h"
 
 #define PROBE_KEY_BYTES 32
 

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/store.h"
 #include "sys/clock.h"
+#include "sys/table.h"
 
 #define CALLS_MAX 256
 #define JOBS_MAX 64

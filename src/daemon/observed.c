@@ -2,10 +2,10 @@
 #include "daemon/observed.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "sys/table.h"
 
 #define ID_BYTES 65
 

@@ -84,10 +84,12 @@ static int f_truncate(sqlite3_file *file, sqlite3_int64 size)
                             : real_of(file)->pMethods->xTruncate(real_of(file), size);
 }
 
+/* No power is cut here: what a real sync would add is only its time, thousands of times over. */
 static int f_sync(sqlite3_file *file, int flags)
 {
-    return fails_now(true) ? SQLITE_IOERR_FSYNC
-                           : real_of(file)->pMethods->xSync(real_of(file), flags);
+    (void)file;
+    (void)flags;
+    return fails_now(true) ? SQLITE_IOERR_FSYNC : SQLITE_OK;
 }
 
 static int f_size(sqlite3_file *file, sqlite3_int64 *ret)

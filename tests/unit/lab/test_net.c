@@ -151,28 +151,29 @@ static void close_pair(struct pair *p)
     (void)close(p->b);
 }
 
-static int by_size(const void *a, const void *b)
+#define TRIES 21
+
+/* A delay is a floor under every packet; what a loaded machine adds is above it. So the quickest of
+ * many shows the delay, where a median would show the machine. Microseconds. */
+static int64_t quickest(int from, int to, const char *address, uint16_t port)
 {
-    int64_t x, y;
-    memcpy(&x, a, sizeof(x));
-    memcpy(&y, b, sizeof(y));
-    return x < y ? -1 : x > y;
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < TRIES; i++) {
+        int64_t took = one_way(from, to, address, port);
+        least = took >= 0 && took < least ? took : least;
+    }
+    return least;
 }
 
-/* Median round trip of 21, in microseconds. */
 static int64_t round_trip(const struct pair *p)
 {
-    int64_t rtt[21];
-    (void)there(p); /* neighbour discovery is not part of it */
-    (void)back(p);
-    for (size_t i = 0; i < SK_ARRAY_LEN(rtt); i++) {
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < TRIES; i++) {
         int64_t out = one_way(p->a, p->b, p->b_address, 4000);
         int64_t home = one_way(p->b, p->a, p->a_address, 4000);
-        assert_true(out >= 0 && home >= 0);
-        rtt[i] = out + home;
+        least = out >= 0 && home >= 0 && out + home < least ? out + home : least;
     }
-    qsort(rtt, SK_ARRAY_LEN(rtt), sizeof(rtt[0]), by_size);
-    return rtt[SK_ARRAY_LEN(rtt) / 2];
+    return least;
 }
 
 static void delays_are_right_to_a_millisecond(void **state)
@@ -308,11 +309,9 @@ static void prefixes_follow_their_node(void **state)
         lab_run(lab_net_find(lab.net, SK_STR("par-1"))->netns, add, SK_STR(""), 5000, NULL, NULL),
         0);
     assert_int_equal(lab_net_route(lab.net, SK_STR("ams-1"), SK_STR("10.210.77.0/24"), NULL), 0);
-    int64_t took = one_way(out.a, at_ams, "10.210.77.5", 4001);
-    assert_in_range(took, 5000, 7000);
+    assert_in_range(quickest(out.a, at_ams, "10.210.77.5", 4001), 5000, 7000);
     assert_int_equal(lab_net_route(lab.net, SK_STR("par-1"), SK_STR("10.210.77.0/24"), NULL), 0);
-    took = one_way(out.a, at_par, "10.210.77.5", 4001);
-    assert_in_range(took, 20000, 22000);
+    assert_in_range(quickest(out.a, at_par, "10.210.77.5", 4001), 20000, 22000);
     assert_int_equal(lab_net_route(lab.net, SK_STR("par-1"), SK_STR("10.211.77.0/24"), NULL),
                      SK_ERR_INPUT);
     (void)close(at_ams);
@@ -442,8 +441,8 @@ static void wrong_topologies_are_refused(void **state)
         "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]},{\"name\":\"a\",\"nodes\":[]}]}",
         "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]},{\"name\":\"b\",\"nodes\":[\"n\"]}]}",
         "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]}],\"links\":[{\"between\":[\"a\",\"b\"]}]}",
-        "{\"sites\":[{\"name\":\"a\",\"nodes\":[]},{\"name\":\"b\",\"nodes\":[]}],"
-        "\"links\":[{\"between\":[\"a\",\"b\"],\"rtt_ms\":-1}]}",
+        ("{\"sites\":[{\"name\":\"a\",\"nodes\":[]},{\"name\":\"b\",\"nodes\":[]}],"
+         "\"links\":[{\"between\":[\"a\",\"b\"],\"rtt_ms\":-1}]}"),
     };
     struct sk_arena *arena = sk_arena_new();
     (void)state;

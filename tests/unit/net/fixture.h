@@ -50,7 +50,7 @@ struct world *fx_new(void);
 void fx_free(struct world *w);
 void fx_server(struct world *w);
 void fx_client(struct world *w, const struct net_identity *id, struct net_channel_cfg cfg);
-/* Runs the loop until *counter >= want; fails the test after 4 s. */
+/* Runs the loop until *counter >= want; fails the test after 20 s. */
 void fx_until(struct world *w, const unsigned *counter, unsigned want);
 void fx_for(struct world *w, int64_t ms);
 void fx_identity(const struct net_ca *ca, enum net_cert_kind kind, const char *node,
