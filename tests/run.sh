@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The whole test run: gcc suites, the same under ASan+UBSan, clang build, format. Ends with "N passed, N failed".
+# The whole test run: gcc suites, the same under ASan+UBSan, clang build, fuzzing, format. Ends with "N passed, N failed".
 # usage: tests/run.sh [quick]     quick: only the gcc suites
+# SKERRY_FUZZ_SECONDS=N           how long each fuzz target runs (default 30; 60 in a soak)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 passed=0
@@ -57,7 +58,7 @@ build() { # folder, label, environment and meson flags
     local dir=$1 label=$2
     shift 2
     if { [ -f "$dir/build.ninja" ] || env "$@" meson setup "$dir" ${MESON_SETUP:-} >"/tmp/skerry-setup.$$" 2>&1; } &&
-        ninja -C "$dir" >"$dir/build.out" 2>&1; then
+        ninja -C "$dir" ${TARGETS:-} >"$dir/build.out" 2>&1; then
         note "build $label" 0
         rm -f "/tmp/skerry-setup.$$"
     else
@@ -68,11 +69,34 @@ build() { # folder, label, environment and meson flags
     fi
 }
 
+# Each decoder of bytes from outside, against libFuzzer with ASan+UBSan: as many targets at a time as there are processors.
+# A finding stays in build-fuzz/found/TARGET/.
+fuzz_one() { # target
+    local name=${1#fuzz_} seconds=${SKERRY_FUZZ_SECONDS:-30}
+    mkdir -p "build-fuzz/found/$name" "build-fuzz/corpus/$name"
+    UBSAN_OPTIONS=halt_on_error=1 timeout -k 5 $((seconds + 60)) "build-fuzz/tests/fuzz/$1" -max_total_time="$seconds" -timeout=10 \
+        -verbosity=0 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/found/$name/" \
+        "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" >"build-fuzz/found/$name/log" 2>&1
+    echo "$? $name $(sed -n 's/^stat::number_of_executed_units: *//p' "build-fuzz/found/$name/log")"
+}
+
+fuzz() {
+    local target status name runs
+    export -f fuzz_one
+    while read -r status name runs; do
+        [ "$status" = 0 ] || tail -n 15 "build-fuzz/found/$name/log"
+        note "fuzz $name, ${SKERRY_FUZZ_SECONDS:-30} s, ${runs:-?} runs" "$status"
+    done < <(for target in build-fuzz/tests/fuzz/fuzz_*; do
+        [ ! -x "$target" ] || [ -d "$target" ] || echo "${target##*/}"
+    done | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one {}')
+}
+
 MESON_SETUP="-Dwerror=true" build build-test gcc CC=gcc && suites build-test "gcc"
 if [ "${1:-}" != quick ]; then
     MESON_SETUP="-Dwerror=true" build build-clang clang CC=clang-14
     MESON_SETUP="-Db_sanitize=address,undefined -Doptimization=1" build build-asan sanitizers CC=gcc &&
-        suites build-asan "sanitizers" --timeout-multiplier 4
+        suites build-asan "sanitizers" --timeout-multiplier 4 --no-suite lint
+    MESON_SETUP="-Dfuzz=true -Db_sanitize=address,undefined -Doptimization=1" TARGETS=fuzz build build-fuzz fuzz CC=clang-14 && fuzz
     git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror >/dev/null 2>&1
     note "clang-format" $?
 fi

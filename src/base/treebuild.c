@@ -181,7 +181,8 @@ static int by_key(const void *a, const void *b, void *ctx)
 /* The few members of an ordinary map: compared with each other. */
 static int small_map(struct sk_tb *tb, size_t base, struct sk_node *node)
 {
-    const struct sk_member *from = tb->members + base;
+    /* nothing is allocated yet when the first map is an empty one */
+    const struct sk_member *from = tb->members ? tb->members + base : NULL;
     size_t count = tb->nmembers - base;
     struct sk_member *members;
 
