@@ -158,9 +158,21 @@ static int open_https(struct doors *doors, struct sk_err *err)
 
 int doors_renew(struct doors *doors, struct sk_err *err)
 {
-    http_server_stop(doors->https);
-    doors->https = NULL;
-    return open_https(doors, err);
+    struct sk_buf key = SK_BUF_INIT, cert = SK_BUF_INIT;
+    struct http_server *old = doors->https;
+    int r;
+
+    if (!old) {
+        return 0;
+    }
+    r = issue_certificate(doors, &key, &cert, err);
+    if (r == 0) {
+        doors->https = NULL;
+        r = http_server_hand_over(old, cert.ptr, key.ptr, &doors->https, err);
+    }
+    net_pem_wipe(&key);
+    sk_buf_release(&cert);
+    return r;
 }
 
 int doors_open(const struct daemon_config *config, const struct net_ca *ca, struct sys_queue *calls,

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -13,6 +15,7 @@
 #define HEADER_BYTES_MAX (32u * 1024)
 #define IDLE_S 30u
 #define PER_SOURCE_MAX 32u
+#define DRAIN_MS 150000 /* longer than the longest answer takes */
 #define THREAD_STACK_BYTES (256u * 1024)
 
 struct http_server {
@@ -205,15 +208,25 @@ static struct MHD_Daemon *start_unix(struct http_server *server)
                             MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
-static struct MHD_Daemon *start_tls(struct http_server *server, const struct sockaddr *address)
+/* On `address`, or on the listening socket `fd` when that is not -1. */
+static struct MHD_Daemon *start_tls(struct http_server *server, const struct sockaddr *address,
+                                    int fd)
 {
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                      MHD_USE_POLL | MHD_USE_ITC | MHD_USE_TLS;
-    if (address->sa_family == AF_INET6) {
+    struct MHD_OptionItem where[] = {
+        {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+
+    if (fd < 0) {
+        where[0] = (struct MHD_OptionItem){MHD_OPTION_SOCK_ADDR, 0, (void *)(uintptr_t)address};
+    }
+    if (address && address->sa_family == AF_INET6) {
         flags |= MHD_USE_IPv6;
     }
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_SOCK_ADDR, address,
+        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_ARRAY, where,
         MHD_OPTION_HTTPS_MEM_CERT, server->config.cert_pem, MHD_OPTION_HTTPS_MEM_KEY,
         server->config.key_pem, MHD_OPTION_HTTPS_PRIORITIES, "SECURE128:-VERS-ALL:+VERS-TLS1.3",
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
@@ -257,7 +270,7 @@ int http_server_start(const struct http_config *config, struct http_server **ret
             free(server);
             return err ? err->code : SK_ERR_INPUT;
         }
-        server->daemon = start_tls(server, (const struct sockaddr *)&address);
+        server->daemon = start_tls(server, (const struct sockaddr *)&address, -1);
     }
     if (!server->daemon) {
         int errnum = errno;
@@ -268,8 +281,54 @@ int http_server_start(const struct http_config *config, struct http_server **ret
         return sk_err_errno(err, errnum, "serve HTTPS on %s port %u", config->address,
                             config->port);
     }
+    server->config.cert_pem = server->config.key_pem = NULL; /* parsed; the caller's to free */
     *ret = server;
     return 0;
+}
+
+/* Stopping cuts connections off: what is under way is answered first, within a bound. */
+static void *stop_in_peace(void *arg)
+{
+    struct http_server *server = arg;
+
+    for (int waited_ms = 0; waited_ms < DRAIN_MS; waited_ms += 50) {
+        const union MHD_DaemonInfo *info =
+            MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        if (!info || info->num_connections == 0) {
+            break;
+        }
+        (void)usleep(50 * 1000);
+    }
+    http_server_stop(server);
+    return NULL;
+}
+
+int http_server_hand_over(struct http_server *old, const char *cert_pem, const char *key_pem,
+                          struct http_server **ret, struct sk_err *err)
+{
+    struct http_server *server = sk_xcalloc(1, sizeof(*server));
+    int fd = MHD_quiesce_daemon(old->daemon);
+    pthread_t thread;
+    int r = 0;
+
+    server->config = old->config;
+    server->config.cert_pem = cert_pem;
+    server->config.key_pem = key_pem;
+    server->daemon = fd >= 0 ? start_tls(server, NULL, fd) : NULL;
+    if (!server->daemon) {
+        r = sk_err_errno(err, errno, "serve HTTPS with the renewed certificate");
+        free(server);
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+    } else {
+        server->config.cert_pem = server->config.key_pem = NULL;
+        *ret = server;
+    }
+    /* its handlers may wait for the thread that calls this: it ends on a thread of its own */
+    SK_ASSERT(pthread_create(&thread, NULL, stop_in_peace, old) == 0);
+    (void)pthread_detach(thread);
+    return r;
 }
 
 void http_server_stop(struct http_server *server)
