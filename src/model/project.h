@@ -84,11 +84,12 @@ struct constraint {
 };
 
 /* latency.after_loss_ms asks to survive a site: it sets sites_written and sites = 1 where that is
- * not written. */
+ * not written, and sites_implied then. */
 struct survive {
     bool sites_written, nodes_written, keep_written;
     int64_t sites, nodes,
         keep; /* valid when written; the defaults depend on the inventory: planner */
+    bool sites_implied;
 };
 
 struct latency_policy {

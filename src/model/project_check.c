@@ -173,7 +173,7 @@ static int check_survive(struct rd *rd, struct service_draft *d)
     }
     if (svc->latency.has_after_loss) {
         if (!svc->survive.sites_written) {
-            svc->survive.sites_written = true;
+            svc->survive.sites_written = svc->survive.sites_implied = true;
             svc->survive.sites = 1;
         }
         if (svc->survive.sites < 1) {

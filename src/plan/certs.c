@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "plan/bound.h"
 #include "plan/cand.h"
+#include "plan/fix.h"
 #include "plan/problems.h"
 #include "plan/rules.h"
 
@@ -159,11 +160,12 @@ static bool sites_cert(const struct pl_world *w, const struct pl_svc *s, struct 
         (void)snprintf(ret->text, sizeof(ret->text),
                        "it must survive the loss of %u site%s and may run in only %zu", s->ask,
                        s->ask == 1 ? "" : "s", sh->nsites);
+        struct service fewer = *s->decl;
+        char policy[128];
+        pl_fix_fewer_sites(&fewer, (int64_t)sh->nsites - 1, policy, sizeof(policy));
         (void)snprintf(ret->fix, sizeof(ret->fix),
-                       "add a node in %zu more site%s where it may run, or set survive.sites to "
-                       "%zu",
-                       s->ask + 1 - sh->nsites, s->ask + 1 - sh->nsites == 1 ? "" : "s",
-                       sh->nsites - 1);
+                       "add a node in %zu more site%s where it may run, or %s",
+                       s->ask + 1 - sh->nsites, s->ask + 1 - sh->nsites == 1 ? "" : "s", policy);
         return true;
     }
     if (s->site_keep_hard && s->sites > 0 && top + s->keep > s->replicas) {

@@ -178,6 +178,28 @@ static bool try_nodes(const struct pl_world *w, struct pl_problem *p)
     return found;
 }
 
+void pl_fix_fewer_sites(struct service *d, int64_t sites, char *ret_fix, size_t size)
+{
+    bool drop = sites == 0 && d->latency.written && d->latency.has_after_loss;
+    bool written = d->survive.sites_written && !d->survive.sites_implied;
+
+    if (drop) {
+        d->latency.has_after_loss = false;
+        d->latency.written = d->latency.has_ms; /* a policy of nothing else goes as a whole */
+    }
+    d->survive.sites_written = written;
+    d->survive.sites = sites;
+    const char *remove = !drop                ? ""
+                         : d->latency.written ? "remove latency.after_loss_ms"
+                                              : "remove 'latency'";
+    if (drop && !written) {
+        (void)snprintf(ret_fix, size, "%s", remove);
+    } else {
+        (void)snprintf(ret_fix, size, "%s%sset survive.sites to %lld", remove, drop ? " and " : "",
+                       (long long)sites);
+    }
+}
+
 static bool try_policy(const struct pl_world *w, struct pl_problem *p)
 {
     const struct pl_svc *s = p->s;
@@ -189,13 +211,13 @@ static bool try_policy(const struct pl_world *w, struct pl_problem *p)
             return true;
         }
     }
-    d = *s->decl;
-    for (int64_t sites = (int64_t)s->ask - 1; d.survive.sites_written && sites >= 0; sites--) {
-        d.survive.sites = sites;
+    for (int64_t sites = (int64_t)s->ask - 1; sites >= 0; sites--) {
+        d = *s->decl;
+        pl_fix_fewer_sites(&d, sites, p->fix, sizeof(p->fix));
         if (ok_with_service(w, s, &d)) {
-            (void)snprintf(p->fix, sizeof(p->fix), "set survive.sites to %lld", (long long)sites);
             return true;
         }
+        p->fix[0] = '\0';
     }
     d = *s->decl;
     for (int64_t n = d.replicas - 1; n >= 1 && n + 8 > d.replicas; n--) {
