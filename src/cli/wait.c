@@ -32,6 +32,15 @@ static bool is_for(const struct sk_node *instance, const struct plan_placement *
            sk_map_bool(instance, "current", false);
 }
 
+/* Running and healthy, or at its good end: its node does not start it again. */
+static bool is_up(const struct sk_node *instance)
+{
+    struct sk_str state = sk_map_str(instance, "state", SK_STR(""));
+
+    return (sk_map_bool(instance, "healthy", false) && sk_str_is(state, "running")) ||
+           (sk_str_is(state, "exited") && sk_map_int(instance, "exit", -1) == 0);
+}
+
 static void tally_up(const struct plan *plan, const struct sk_node *instances, struct tally *t)
 {
     for (size_t i = 0; i < plan->nplacements; i++) {
@@ -43,8 +52,7 @@ static void tally_up(const struct plan *plan, const struct sk_node *instances, s
             }
         }
         t->wanted++;
-        if (mine && sk_map_bool(mine, "healthy", false) &&
-            sk_str_is(sk_map_str(mine, "state", SK_STR("")), "running")) {
+        if (mine && is_up(mine)) {
             t->healthy++;
             continue;
         }

@@ -365,6 +365,13 @@ bool ctl_inst_healthy(const struct ctl_inst *i)
            i->node->life == CTL_ALIVE;
 }
 
+/* Its node does not start it again: it had an end, and a good one. */
+bool ctl_inst_completed(const struct ctl_inst *i)
+{
+    return i->observed && i->role != CTL_STOPPING && i->state == CONTROL_EXITED && i->has_exit &&
+           i->exit == 0;
+}
+
 /* ---- derivation ---- */
 
 static void svc_reset(struct control *c, struct ctl_svc *s)
@@ -452,6 +459,7 @@ void ctl_derive(struct control *c)
         if (s->decl == NULL && s->ninsts == 0) {
             svc_free(c, s);
         } else {
+            s->begun = s->begun && s->decl != NULL;
             c->svcs[kept++] = s;
         }
     }

@@ -190,6 +190,7 @@ struct ctl_svc {
     struct ctl_place *place; /* decl->replicas of them */
     size_t nplace;
     /* live */
+    bool begun;      /* it had an instance since it was declared: depends_on let it start */
     char halted[72]; /* spec hash whose rollout was stopped */
     char *blocked;   /* why the reconciler waits, for people; NULL: it does not */
 };
@@ -430,6 +431,7 @@ struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, struct sk_str
 void ctl_spec_unref(struct control *c, struct ctl_spec *spec);
 void ctl_derive(struct control *c);
 bool ctl_inst_healthy(const struct ctl_inst *i);
+bool ctl_inst_completed(const struct ctl_inst *i);
 const char *ctl_role_name(enum ctl_role role);
 
 /* txn.c */

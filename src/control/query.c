@@ -37,7 +37,7 @@ static struct tally svc_tally(const struct ctl_svc *s)
     struct tally t = {.wanted = s->nplace};
     for (size_t r = 0; r < s->nplace; r++) {
         const struct ctl_inst *target = ctl_target(s, (int64_t)r);
-        bool healthy = target != NULL && ctl_inst_healthy(target);
+        bool healthy = target != NULL && (ctl_inst_healthy(target) || ctl_inst_completed(target));
         for (size_t k = 0; k < s->ninsts && !healthy; k++) {
             const struct ctl_inst *i = s->insts[k];
             healthy = i->replica == (int64_t)r && i->role != CTL_STOPPING && ctl_inst_healthy(i);

@@ -15,6 +15,8 @@
  *  - T is healthy, and routed to for a moment: the others are told to stop.
  *  - T is not healthy: the best of the others is left alone; others that do not work are stopped.
  *  - a node has no room beside the old copy: that copy is stopped first.
+ *  - depends_on holds back the first start of a service, and a rollout, never a replacement of what
+ *    was lost.
  *  - nothing is stopped on a node that does not answer; its copies are marked as superseded when
  *    another is made, and stopped when the node is back and the other one is healthy.
  * Books are closed on an instance only when its node said that it is gone: until then it counts
@@ -156,6 +158,7 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
     if (target != NULL && target->healthy_ms >= 0 && ctl_inst_healthy(target)) {
         settled = routed_long_enough(p, target, g.count > 1);
     }
+    settled = settled || (target != NULL && ctl_inst_completed(target));
     for (size_t k = 0; k < g.count; k++) {
         struct ctl_inst *i = g.insts[k];
         if (gone(i)) {
@@ -294,6 +297,58 @@ static void replica_make(struct pass *p, struct ctl_svc *s, int64_t replica, str
     }
 }
 
+/* ---- depends_on ---- */
+
+static bool replica_meets(const struct ctl_inst *i, enum depends_condition condition)
+{
+    if (i == NULL || !i->observed) {
+        return false;
+    }
+    switch (condition) {
+    case DEPENDS_STARTED:
+        return i->state == CONTROL_RUNNING || ctl_inst_completed(i);
+    case DEPENDS_HEALTHY:
+        return ctl_inst_healthy(i);
+    case DEPENDS_COMPLETED:
+        return ctl_inst_completed(i);
+    }
+    return false;
+}
+
+/* Started and healthy: one replica is enough, so that a server that is away holds nothing up.
+ * Completed: all of them, each does a part. Nothing wanted is nothing to wait for. */
+static bool dependency_met(const struct ctl_svc *on, enum depends_condition condition)
+{
+    size_t met = 0;
+    for (size_t r = 0; r < on->nplace; r++) {
+        met += replica_meets(ctl_target(on, (int64_t)r), condition);
+    }
+    return on->nplace == 0 || (condition == DEPENDS_COMPLETED ? met == on->nplace : met > 0);
+}
+
+/* True while a service may not start, or not be replaced by a new version: it then says what for.
+ * What once began is never held back: after a loss everything comes up at once. */
+static bool held_back(struct pass *p, struct ctl_svc *s)
+{
+    static const char *const what[] = {
+        [DEPENDS_STARTED] = "to start",
+        [DEPENDS_HEALTHY] = "to be healthy",
+        [DEPENDS_COMPLETED] = "to complete",
+    };
+    for (size_t k = 0; k < s->decl->ndepends_on; k++) {
+        const struct depends *d = &s->decl->depends_on[k];
+        const struct ctl_svc *on = ctl_svc(p->c, sk_str(s->project), d->service);
+        if (on != NULL && on->decl != NULL && !dependency_met(on, d->condition)) {
+            char text[256];
+            (void)snprintf(text, sizeof(text), "waits for '%.*s' %s", SK_PRI(d->service),
+                           what[d->condition]);
+            ctl_set(&s->blocked, sk_str(text));
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- rollouts ---- */
 
 struct rollout {
@@ -387,16 +442,21 @@ static void service_makes(struct pass *p, struct ctl_svc *s)
     rollout_site(p, s, &ro);
     ro.halted = ro.halted && ro.replacing;
     rollout_tell(p->c, s, ro.halted);
+    s->begun = s->nplace > 0 && (s->begun || s->ninsts > 0);
+    bool held = s->decl->ndepends_on > 0 && (!s->begun || ro.replacing) && held_back(p, s);
     for (size_t r = 0; r < s->nplace && !p->full; r++) {
         struct group g = group_of(s, (int64_t)r);
         switch (replica_need(p, s, (int64_t)r, g)) {
         case NEED_NOTHING:
             break;
         case NEED_MAKE:
-            replica_make(p, s, (int64_t)r, g);
+            if (s->begun || !held) {
+                replica_make(p, s, (int64_t)r, g);
+            }
             break;
         case NEED_GATED:
-            if (!ro.halted && ro.under_way < ro.batch && s->place[r].node->site == ro.site) {
+            if (!held && !ro.halted && ro.under_way < ro.batch &&
+                s->place[r].node->site == ro.site) {
                 ro.under_way++;
                 replica_make(p, s, (int64_t)r, g);
             }

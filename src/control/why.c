@@ -118,7 +118,9 @@ static const char *place_reason(const struct ctl_svc *s, size_t r, const struct 
     if (target == NULL) {
         return s->blocked ? s->blocked : "it waits for its turn in the rollout";
     }
-    return ctl_inst_healthy(target) ? "as planned" : "as planned, not healthy yet";
+    return ctl_inst_healthy(target)     ? "as planned"
+           : ctl_inst_completed(target) ? "as planned, completed"
+                                        : "as planned, not healthy yet";
 }
 
 static void replicas_json(const struct control *c, struct sk_jw *w, const struct ctl_svc *s)
