@@ -355,7 +355,10 @@ static enum agent_check check_of(const struct assignment *a)
     }
     /* every program gets a PORT; only one that says it serves is expected to listen on it */
     const struct service *s = a->service;
-    bool serves = s->has_route || s->nports || s->nexpose;
+    bool serves = s->has_route || s->nexpose;
+    for (size_t i = 0; i < s->nports; i++) {
+        serves = serves || !s->ports[i].udp;
+    }
     return serves && a->port && a->address.len > 0 ? AGENT_CHECK_PORT : AGENT_CHECK_NONE;
 }
 

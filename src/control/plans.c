@@ -53,7 +53,23 @@ static void declared_put(struct declared *d, struct ctl_project *p)
 
 static int refuse_unready(const struct project *p, struct sk_err *err)
 {
+    if (p->nbuckets > 0) {
+        (void)sk_err_set(err, SK_ERR_UNSUPPORTED,
+                         "project '%.*s': buckets are planned, but not executed yet",
+                         SK_PRI(p->name));
+        return sk_err_fix(err, "take x-skerry.buckets out, or plan offline: skerry plan");
+    }
     for (size_t i = 0; i < p->nservices; i++) {
+        for (size_t k = 0; k < p->services[i].nports; k++) {
+            const struct port *port = &p->services[i].ports[k];
+            if (port->udp && port->published != 0) {
+                (void)sk_err_set(err, SK_ERR_UNSUPPORTED,
+                                 "service '%.*s/%.*s': publishing udp port %u is planned, but not "
+                                 "executed yet",
+                                 SK_PRI(p->name), SK_PRI(p->services[i].name), port->published);
+                return sk_err_fix(err, "publish tcp, or leave the published port out");
+            }
+        }
         if (p->services[i].exclusive) {
             (void)sk_err_set(err, SK_ERR_UNSUPPORTED,
                              "service '%.*s/%.*s': exclusive is planned, but not executed yet",

@@ -185,10 +185,15 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
 
 static uint16_t service_port(const struct service *d)
 {
-    return d->has_route     ? d->route_port
-           : d->nports > 0  ? d->ports[0].target
-           : d->nexpose > 0 ? d->expose[0]
-                            : 0;
+    if (d->has_route) {
+        return d->route_port;
+    }
+    for (size_t k = 0; k < d->nports; k++) {
+        if (!d->ports[k].udp) { /* its check connects to it */
+            return d->ports[k].target;
+        }
+    }
+    return d->nexpose > 0 ? d->expose[0] : 0;
 }
 
 static int64_t generation_for(const struct ctl_svc *s)

@@ -163,7 +163,8 @@ static int read_mode(struct rd *rd, const struct spot *at, void *into)
 static const struct rd_key port_keys[] = {
     {"target", RD_EXECUTED, read_target, "port inside the replica; required", NULL},
     {"published", RD_EXECUTED, read_published, "port outside", NULL},
-    {"protocol", RD_EXECUTED, read_protocol, "tcp (default) or udp", NULL},
+    {"protocol", RD_EXECUTED, read_protocol, "tcp (default) or udp",
+     "a published udp port is planned only"},
     {"host_ip", RD_EXECUTED, read_host_ip, "0.0.0.0", NULL},
     {"mode", RD_EXECUTED, read_mode, "ingress", NULL},
 };
@@ -186,6 +187,13 @@ static int spread(struct rd *rd, const struct spot *at, const struct mapping *ma
     }
     if (count > PROJECT_PORTS_MAX - list->count) {
         return rd_bad(rd, at, "makes more than %d ports", PROJECT_PORTS_MAX);
+    }
+    if (published && mapping->udp && rd->for_apply) {
+        (void)rd_bad(rd, at,
+                     "publishes a udp port, which can be planned, but not applied by skerry "
+                     "yet");
+        rd->err.code = SK_ERR_UNSUPPORTED;
+        return sk_err_fix(&rd->err, "publish tcp, or leave the published port out");
     }
     for (uint32_t i = 0; i < count; i++) {
         struct port port = {.target = (uint16_t)(mapping->target.first + i),
