@@ -28,7 +28,8 @@ fi
 # a request costs is then the server's, not a shell's.
 make_program() { # NAME
     app="$dir/$1"
-    mkdir -p "$app"
+    mkdir -p "$app/run"
+    chmod 1777 "$app/run" # whoever the service runs as writes its pages there
     cat >"$app/serve" <<'SERVE'
 #!/bin/sh
 set -eu
@@ -78,7 +79,7 @@ make_image() { # NAME
 nobody:x:65534:65534:nobody:/:/bin/false' >"$root/etc/passwd"
     echo 'root:x:0:
 nogroup:x:65534:' >"$root/etc/group"
-    cp -R "$dir/$1" "$root/app"
+    cp -Rp "$dir/$1" "$root/app"
     umoci repack --image "$dir/layout:$1" "$work/bundle" >/dev/null
     umoci config --image "$dir/layout:$1" --config.entrypoint /app/serve --config.workingdir /app \
         --config.env PATH=/bin --config.exposedports 8000/tcp >/dev/null

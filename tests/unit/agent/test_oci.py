@@ -87,7 +87,7 @@ def test_start_health_stop(a, ns):
     assert seen["image_digest"] == WEB_DIGEST, seen
     assert "warning" not in seen or not seen["warning"], seen
     page = ns.get("http://10.210.9.5:8000/")
-    assert "instance=%s node=n1 site=s1 replica=3" % one["id"] in page.stdout, page
+    assert "instance=%s\nnode=n1\nsite=s1\nreplica=3\n" % one["id"] in page.stdout, page
     one["want"] = "stop"
     a.assign([one])
     a.wait_state(one["id"], "exited")
@@ -124,7 +124,7 @@ def test_inside(a, ns):
 
 @with_agent
 def test_user_and_low_port(a, ns):
-    one = container(7, {"user": "nobody", "command": [], "environment": {"PORT": "80"}, "healthcheck": {"test": ["CMD-SHELL", "test $(id -u) = 65534"]}}, port=80)
+    one = container(7, {"user": "nobody", "command": [], "environment": {"PORT": "80"}, "healthcheck": {"test": ["CMD-SHELL", "test $(id -u) = 65534 && wget -qO- http://127.0.0.1:80/healthz"]}}, port=80)
     bad = container(8, {"user": "nosuch"})
     a.assign([one, bad])
     a.wait_state(one["id"], "running", True)

@@ -458,7 +458,7 @@ static void wrong_topologies_are_refused(void **state)
 int main(void)
 {
     const char *build = getenv("SKERRY_BUILD_ROOT");
-    (void)snprintf(program, sizeof(program), "%s/lab/skerry-lab", build != NULL ? build : "build");
+    (void)snprintf(program, sizeof(program), "%s/skerry-lab", build != NULL ? build : "build");
     if (geteuid() != 0) {
         (void)fprintf(stderr, "skipped: network namespaces need root\n");
         return 77;

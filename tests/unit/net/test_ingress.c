@@ -278,7 +278,7 @@ static struct users start_users(const char *address, unsigned rate, double secon
     const char *build = getenv("SKERRY_BUILD_ROOT");
     char program[512];
     struct sk_buf json = SK_BUF_INIT;
-    (void)snprintf(program, sizeof(program), "%s/lab/skerry-lab", build != NULL ? build : "build");
+    (void)snprintf(program, sizeof(program), "%s/skerry-lab", build != NULL ? build : "build");
     int out = mkstemp(u.out);
     int config = mkstemp(u.config);
     assert_true(out >= 0 && config >= 0);
