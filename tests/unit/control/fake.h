@@ -17,7 +17,8 @@
 struct fake_inst { /* as its agent sees it */
     char id[33];
     char label[96]; /* "shop/web.0" */
-    bool want_run, listed, bad;
+    bool want_run, listed, bad, ends;
+    int exit;
     enum control_instance_state state;
     bool healthy;
     int64_t next_ms; /* of its next change of state */
@@ -74,7 +75,9 @@ struct fake {
     bool control_cut[FAKE_NODES];     /* agents that control does not reach */
     struct fake_reply replies[256];
     size_t nreplies;
-    char bad_image[64]; /* instances of it never get healthy */
+    char bad_image[64];  /* instances of it never get healthy */
+    char done_image[64]; /* instances of it run for a second and exit with done_exit */
+    int done_exit;
     int64_t plan_ms, commit_ms;
     bool hold_plans; /* keep PLAN_DONE back until released */
     bool quiet;      /* no trace text, only its hash */

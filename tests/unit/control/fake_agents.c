@@ -86,6 +86,7 @@ static void inst_take(struct fake *f, struct fake_agent *a, const struct sk_node
         const struct sk_node *image = sk_map_get(row, SK_STR("image"));
         struct sk_str ref = image ? sk_map_str(image, "ref", none) : none;
         i->bad = f->bad_image[0] != '\0' && sk_str_is(ref, f->bad_image);
+        i->ends = f->done_image[0] != '\0' && sk_str_is(ref, f->done_image);
         i->state = run ? CONTROL_PENDING : CONTROL_EXITED;
         i->next_ms = f->now_ms + START_MS;
         i->cpus = need_of(sk_map_get(row, SK_STR("spec")), "cpus");
@@ -211,6 +212,8 @@ static void send_observe(struct fake *f, struct fake_agent *a, bool full)
         obs[i].state = a->insts[i].state;
         obs[i].healthy = a->insts[i].healthy ? CONTROL_HEALTHY : CONTROL_UNHEALTHY;
         obs[i].reason = SK_STR("");
+        obs[i].has_exit = a->insts[i].ends && a->insts[i].state == CONTROL_EXITED;
+        obs[i].exit = a->insts[i].exit;
     }
     a->obs_rev++;
     a->changed = false;
@@ -262,6 +265,12 @@ static void insts_step(struct fake *f, struct fake_agent *a)
         if (i->state == CONTROL_PENDING && i->want_run) {
             i->state = CONTROL_RUNNING;
             i->healthy = !i->bad;
+            i->next_ms = i->ends ? f->now_ms + 1000 : i->next_ms;
+            a->changed = true;
+        } else if (i->state == CONTROL_RUNNING && i->ends) {
+            i->state = CONTROL_EXITED;
+            i->healthy = false;
+            i->exit = f->done_exit;
             a->changed = true;
         } else if (i->state == CONTROL_STOPPING) {
             i->state = CONTROL_EXITED;
@@ -302,7 +311,8 @@ int64_t fake_agents_next(const struct fake *f)
         next = a->next_beat_ms < next ? a->next_beat_ms : next;
         for (size_t k = 0; k < a->ninsts; k++) {
             const struct fake_inst *inst = &a->insts[k];
-            if ((inst->state == CONTROL_PENDING || inst->state == CONTROL_STOPPING) &&
+            if ((inst->state == CONTROL_PENDING || inst->state == CONTROL_STOPPING ||
+                 (inst->state == CONTROL_RUNNING && inst->ends)) &&
                 inst->next_ms < next) {
                 next = inst->next_ms > f->now_ms ? inst->next_ms : f->now_ms + 1;
             }

@@ -93,6 +93,16 @@ static void unmet_policy_is_refused(void **state)
                f, PROJECT("one", SERVICE("x", "x:1", "1", ",\"x-skerry\":{\"exclusive\":true}")),
                "", false));
     assert_int_equal(r->code, SK_ERR_UNSUPPORTED);
+    r = fake_wait(
+        f, fake_apply(f, PROJECT("one", SERVICE("x", "x:1", "1", ",\"ports\":[\"53:53/udp\"]")), "",
+                      false));
+    assert_int_equal(r->code, SK_ERR_UNSUPPORTED);
+    assert_non_null(strstr(r->msg, "udp port 53"));
+    r = fake_wait(f, fake_apply(f,
+                                "{\"name\":\"x\",\"services\":{\"a\":{\"image\":\"i\"}},"
+                                "\"x-skerry\":{\"buckets\":{\"b\":{}}}}",
+                                "", false));
+    assert_int_equal(r->code, SK_ERR_UNSUPPORTED);
     r = fake_wait(f, fake_apply(f, "{\"name\":\"x\",\"servicez\":{}}", "", false));
     assert_int_equal(r->code, SK_ERR_INPUT);
     fake_free(f);

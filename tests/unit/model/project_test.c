@@ -361,6 +361,10 @@ static void apply_takes_what_is_executed(void **state)
          "remove the key; docs/declaration.md lists those that work"},
         {"services: {a: {image: x}}\nx-skerry: {buckets: {b: {}}}", SK_ERR_UNSUPPORTED,
          "c.yaml:2:12: key 'x-skerry.buckets' can be planned, but not applied by skerry yet", NULL},
+        {"services: {a: {image: x, ports: ['53:53/udp']}}", SK_ERR_UNSUPPORTED,
+         "c.yaml:1:34: 'services.a.ports[0]' publishes a udp port, which can be planned, but not "
+         "applied by skerry yet",
+         "publish tcp, or leave the published port out"},
     };
     struct project *project = NULL;
 

@@ -73,6 +73,36 @@ static void test_residency(void **state)
     mk_free(m);
 }
 
+/* `sites: 0` beside after_loss_ms is bad input: a fix must not say it. */
+static void test_fix_beside_after_loss(void **state)
+{
+    static const char *const fixes[] = {
+        "or remove latency.after_loss_ms", /* only after_loss_ms asks for a site */
+        "or remove 'latency'",             /* a policy of nothing else */
+        "or remove latency.after_loss_ms and set survive.sites to 0",
+    };
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct mk *m = mk_new();
+        mk_site(m, "ams");
+        mk_node(m, "ams-1", "ams", 4, 4096, 0.10);
+        mk_rtt(m, mk_users(m, "u", 1), "ams", 10);
+        struct service *s = mk_svc(m, "a", 2, 0.5, 64);
+        mk_latency(s, i == 1 ? -1 : 20, 20);
+        if (i == 2) {
+            mk_survive(s, 1, -1, -1);
+        }
+        struct plan *plan = mk_plan(m, NULL);
+        const struct plan_problem *p = plan_problem_of(plan, "survive_sites_unmet");
+        assert_non_null(p);
+        const char *policy = strstr(p->fix.ptr, "or ");
+        assert_non_null(policy);
+        assert_string_equal(policy, fixes[i]);
+        plan_free(plan);
+        mk_free(m);
+    }
+}
+
 static void test_no_allowed_node(void **state)
 {
     (void)state;
@@ -413,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trust_and_drain),
         cmocka_unit_test(test_residency),
+        cmocka_unit_test(test_fix_beside_after_loss),
         cmocka_unit_test(test_no_allowed_node),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_exactly_full),
