@@ -25,6 +25,44 @@ static struct pl_problem problem(const char *code, const struct pl_svc *s)
     return (struct pl_problem){.code = code, .s = s, .missing = NAN, .proven = true};
 }
 
+/* What the service must be lowered to for the node that lacks the least. */
+static void too_small(const struct pl_world *w, const struct pl_svc *s, struct pl_problem *ret)
+{
+    const struct pl_node *best = NULL;
+    double best_lack = HUGE_VAL;
+    for (uint32_t n = 0; n < w->nnodes; n++) {
+        double lack = 0;
+        for (int r = 0; r < PL_RES_COUNT; r++) {
+            double need = (double)s->shape->need[r];
+            lack += need > 0 ? fmax(0, 1 - (double)w->nodes[n].cap[r] / need) : 0;
+        }
+        if (pl_node_allowed(w, s->decl, n) == PL_REJECT_SIZE && lack < best_lack) {
+            best = &w->nodes[n];
+            best_lack = lack;
+        }
+    }
+    struct sk_buf text = SK_BUF_INIT;
+    for (int r = 0; best && r < PL_RES_COUNT; r++) {
+        int64_t over = s->shape->need[r] - best->cap[r];
+        if (over <= 0) {
+            continue;
+        }
+        if (text.len == 0) {
+            ret->resource = res_names[r];
+            ret->missing = res_amount(r, (double)over);
+        }
+        sk_buf_printf(&text, "%s%s to ", text.len ? " and " : "lower its ", res_names[r]);
+        if (r == PL_CPUS) {
+            sk_format_cpus(&text, best->cap[r]);
+        } else {
+            sk_format_bytes(&text, best->cap[r]);
+        }
+    }
+    (void)snprintf(ret->fix, sizeof(ret->fix), "%.*s, or add a larger node",
+                   SK_PRI(sk_buf_str(&text)));
+    sk_buf_release(&text);
+}
+
 static bool no_node(const struct pl_world *w, const struct pl_svc *s, struct pl_problem *ret)
 {
     static const char *const why[PL_REJECT_COUNT] = {
@@ -41,7 +79,7 @@ static bool no_node(const struct pl_world *w, const struct pl_svc *s, struct pl_
         "undrain a node or a site",
         "widen 'residency', set the region or country of a site, or add a node inside it",
         "change 'placement.constraints' or set the label on a node",
-        "lower the service's cpus or memory, or add a larger node",
+        "", /* too_small() */
     };
     size_t count[PL_REJECT_COUNT] = {0};
     for (uint32_t n = 0; n < w->nnodes; n++) {
@@ -66,6 +104,9 @@ static bool no_node(const struct pl_world *w, const struct pl_svc *s, struct pl_
     }
     (void)snprintf(ret->fix, sizeof(ret->fix), "%s",
                    w->nnodes == 0 ? "add nodes to the inventory" : fix[last]);
+    if (last == PL_REJECT_SIZE) {
+        too_small(w, s, ret);
+    }
     return true;
 }
 

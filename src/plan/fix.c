@@ -108,8 +108,13 @@ static void say_one(const struct pl_world *w, struct sk_buf *text, uint32_t node
     const struct node *like = &w->inv->nodes[node];
     sk_buf_printf(text, "%u node%s with ", count, count == 1 ? "" : "s");
     sk_format_cpus(text, like->cpus_nano);
-    sk_buf_adds(text, " cpus and ");
+    sk_buf_adds(text, like->disk_bytes > 0 ? " cpus, " : " cpus and ");
     sk_format_bytes(text, like->memory_bytes);
+    if (like->disk_bytes > 0) {
+        sk_buf_adds(text, " and ");
+        sk_format_bytes(text, like->disk_bytes);
+        sk_buf_adds(text, " of disk");
+    }
     sk_buf_printf(text, " in site '%.*s' (like '%.*s')", SK_PRI(w->inv->sites[like->site].name),
                   SK_PRI(like->name));
 }
@@ -234,6 +239,26 @@ static bool try_policy(const struct pl_world *w, struct pl_problem *p)
     return false;
 }
 
+/* How many nodes like that make room for what is missing: for a service in whole replicas, since
+ * what is left over beside them is no room. At least 1. */
+static double nodes_for(const struct pl_world *w, const struct pl_problem *p, uint32_t node,
+                        int res)
+{
+    const struct pl_node *n = &w->nodes[node];
+    double missing = res == PL_CPUS ? p->missing * (double)SK_NANO : p->missing;
+    double count = n->cap[res] > 0 ? ceil(missing / (double)n->cap[res]) : 1;
+    const int64_t *need = p->s ? p->s->shape->need : NULL;
+    if (need && need[res] > 0) {
+        double replicas = ceil(missing / (double)need[res] - PL_EPS);
+        double fit = replicas;
+        for (int r = 0; r < PL_RES_COUNT; r++) {
+            fit = need[r] > 0 ? fmin(fit, floor((double)n->cap[r] / (double)need[r])) : fit;
+        }
+        count = fit > 0 ? fmax(count, ceil(replicas / fit)) : count;
+    }
+    return fmin(fmax(count, 1), 1e6);
+}
+
 /* Where trying is dear: as many nodes of one kind as the shortage itself asks for. */
 static void say_shortage(const struct pl_world *w, struct pl_problem *p)
 {
@@ -247,10 +272,7 @@ static void say_shortage(const struct pl_world *w, struct pl_problem *p)
     double best_price = HUGE_VAL;
     uint32_t best_count = 1;
     for (size_t i = 0; i < len && !isnan(p->missing); i++) {
-        double cap = (double)w->nodes[kinds[i].node[0]].cap[res];
-        cap = res == PL_CPUS ? cap / (double)SK_NANO : cap;
-        double count = cap > 0 ? ceil(p->missing / cap) : 1;
-        count = count < 1 ? 1 : count > 1e6 ? 1e6 : count;
+        double count = nodes_for(w, p, kinds[i].node[0], res);
         if (i == 0 || kinds[i].price * count < best_price) {
             best = i;
             best_price = kinds[i].price * count;

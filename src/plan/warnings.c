@@ -69,18 +69,42 @@ static void warn_bucket_goals(const struct pl_buckets *buckets, struct plan *pla
     }
 }
 
-static void warn_prices(const struct pl_state *st, struct plan *plan)
+#define NAMED_MAX 3 /* nodes that a warning names */
+
+/* One warning for all of them: without prices it is often every node there is. */
+static void warn_node_prices(const struct pl_state *st, struct plan *plan)
 {
     const struct pl_world *w = st->w;
-    sk_autofree bool *seen = sk_xcalloc(w->nnodes + 1, sizeof(*seen));
+    sk_autofree bool *used = sk_xcalloc(w->nnodes + 1, sizeof(*used));
+    struct sk_buf names = SK_BUF_INIT;
+    size_t count = 0;
     for (size_t r = 0; r < w->nreplicas; r++) {
-        uint32_t n = st->place[r];
-        if (n != PL_NONE && !w->nodes[n].priced && !seen[n]) {
-            seen[n] = true;
-            pl_warn(plan, "price_unknown", SK_STR(""), SK_STR(""),
-                    "node '%.*s' is in use and has no price", SK_PRI(w->inv->nodes[n].name));
+        if (st->place[r] != PL_NONE) {
+            used[st->place[r]] = true;
         }
     }
+    for (size_t n = 0; n < w->nnodes; n++) {
+        if (!used[n] || w->nodes[n].priced) {
+            continue;
+        }
+        if (count++ < NAMED_MAX) {
+            sk_buf_printf(&names, "%s'%.*s'", count > 1 ? ", " : "", SK_PRI(w->inv->nodes[n].name));
+        }
+    }
+    if (count == 1) {
+        pl_warn(plan, "price_unknown", SK_STR(""), SK_STR(""),
+                "node %.*s is in use and has no price", SK_PRI(sk_buf_str(&names)));
+    } else if (count > 1) {
+        pl_warn(plan, "price_unknown", SK_STR(""), SK_STR(""),
+                "%zu nodes in use have no price: %.*s%s", count, SK_PRI(sk_buf_str(&names)),
+                count > NAMED_MAX ? ", ..." : "");
+    }
+    sk_buf_release(&names);
+}
+
+static void warn_egress_prices(const struct pl_state *st, struct plan *plan)
+{
+    const struct pl_world *w = st->w;
     sk_autofree uint32_t *mem = sk_xcalloc(2 * w->nsites + 2, sizeof(*mem));
     for (size_t i = 0; i < w->nsvcs; i++) {
         const struct pl_svc *s = &w->svcs[i];
@@ -143,7 +167,8 @@ void pl_report_warnings(const struct pl_state *st, const struct pl_buckets *buck
 {
     warn_goals(st, plan);
     warn_bucket_goals(buckets, plan);
-    warn_prices(st, plan);
+    warn_node_prices(st, plan);
+    warn_egress_prices(st, plan);
     warn_regions(st->w, plan);
     warn_rtts(st->w, plan);
 }

@@ -345,6 +345,61 @@ static void test_ceiling(void **state)
     expect_verdict(m, PLAN_IMPOSSIBLE, "cost_above_ceiling");
 }
 
+static void test_many_unknown_prices(void **state)
+{
+    (void)state;
+    struct mk *m = mk_new();
+    mk_site(m, "ams");
+    for (int i = 0; i < 5; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "ams-%d", i);
+        mk_node(m, name, "ams", 1, 4096, -1);
+    }
+    mk_svc(m, "a", 5, 1, 64);
+    struct plan *plan = mk_plan(m, NULL);
+    size_t count = 0;
+    for (size_t i = 0; i < plan->nwarnings; i++) {
+        if (sk_str_is(plan->warnings[i].code, "price_unknown")) {
+            assert_string_equal(plan->warnings[i].text.ptr,
+                                "5 nodes in use have no price: 'ams-0', 'ams-1', 'ams-2', ...");
+            count++;
+        }
+    }
+    assert_int_equal(count, 1);
+    plan_free(plan);
+    mk_free(m);
+}
+
+/* Five replicas of 3 cpus have no room. Three nodes of 5 have the 15 cpus, and hold three of them.
+ * And a service too large for every node is told what it must come down to. */
+static void test_fix_counts_whole_replicas(void **state)
+{
+    (void)state;
+    struct mk *m = mk_new();
+    mk_site(m, "ams");
+    for (int i = 0; i < 70; i++) { /* too many to try */
+        char name[16];
+        (void)snprintf(name, sizeof(name), "ams-%02d", i);
+        mk_node(m, name, "ams", 5, 4096, 0.1);
+    }
+    mk_svc(m, "a", 75, 3, 64);
+    struct plan *plan = mk_plan(m, NULL);
+    const struct plan_problem *p = plan_problem_of(plan, "capacity_short");
+    assert_non_null(p);
+    assert_non_null(strstr(p->fix.ptr, "add at least 5 nodes with 5 cpus"));
+    plan_free(plan);
+    mk_free(m);
+    m = two_sites();
+    mk_svc(m, "a", 1, 6, 64);
+    plan = mk_plan(m, NULL);
+    p = plan_problem_of(plan, "no_allowed_node");
+    assert_non_null(p);
+    assert_string_equal(p->fix.ptr, "lower its cpus to 4, or add a larger node");
+    assert_true(sk_str_is(p->resource, "cpus") && fabs(p->missing.value - 2) < 1e-9);
+    plan_free(plan);
+    mk_free(m);
+}
+
 static void test_unknown_price(void **state)
 {
     (void)state;
@@ -460,6 +515,8 @@ int main(void)
         cmocka_unit_test(test_great_circle),
         cmocka_unit_test(test_ceiling),
         cmocka_unit_test(test_unknown_price),
+        cmocka_unit_test(test_many_unknown_prices),
+        cmocka_unit_test(test_fix_counts_whole_replicas),
         cmocka_unit_test(test_egress),
         cmocka_unit_test(test_rps),
         cmocka_unit_test(test_nothing_at_all),
