@@ -35,5 +35,15 @@ fmt:
 fmt-check:
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror
 
+bench: all
+	@packaging/deps.sh bench
+	@bench/run.sh
+
+soak: deps
+	@tests/soak.sh
+
+fuzz: deps
+	@tests/run.sh fuzz
+
 clean:
 	rm -rf build build-asan build-clang build-fuzz

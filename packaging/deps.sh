@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what a job needs, from Debian's packages: packaging/deps.sh build|test|demo|all. Says what is missing when it cannot.
+# Installs what a job needs, from Debian's packages: packaging/deps.sh build|test|demo|bench|all. Says what is missing when it cannot.
 set -eu
 
 build="gcc libc6-dev meson ninja-build pkg-config libyaml-dev libsodium-dev libuv1-dev libssl-dev libsqlite3-dev
@@ -12,9 +12,10 @@ openssl curl git binutils $demo"
 case "${1:-all}" in
 build) want="$build" ;;
 demo) want="$build $demo" ;;
+bench) want="$build $demo python3 docker.io" ;; # docker.io: the peer
 test | all) want="$build $test" ;;
 *)
-    echo "usage: packaging/deps.sh build|demo|test|all" >&2
+    echo "usage: packaging/deps.sh build|demo|test|bench|all" >&2
     exit 2
     ;;
 esac

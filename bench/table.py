@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/benchmarks.md from docs/evidence/bench-*.json: medians of all runs there, goals, ratios, and what falls short."""
+import json
+import os
+
+import common
+
+PAGE = os.path.join(common.ROOT, "docs/benchmarks.md")
+
+
+def load(name):
+    try:
+        with open(os.path.join(common.EVIDENCE, f"bench-{name}.json"), encoding="utf-8") as f:
+            return json.load(f)
+    except OSError:
+        return None
+
+
+def mid(rows, key):
+    values = [r[key] for r in rows if r.get(key) is not None]
+    return common.median(values) if values else None
+
+
+def span(rows, key, unit, scale=1.0):
+    values = [r[key] / scale for r in rows if r.get(key) is not None]
+    if not values:
+        return "not measured"
+    shown = f"{common.median(values):,.{0 if max(values) >= 100 else 2 if max(values) < 10 else 1}f} {unit}"
+    return f"{shown} ({min(values):,.0f}-{max(values):,.0f}, n={len(values)})" if len(values) > 1 else shown
+
+
+def judged(value, goal):
+    return "-" if value is None or goal is None else "yes" if value <= goal else "**no**"
+
+
+class Table:
+    def __init__(self):
+        self.rows, self.short = [], []
+
+    def add(self, what, rows, key, unit, goal=None, scale=1.0):
+        value = mid(rows, key)
+        value = None if value is None else value / scale
+        self.rows.append(f"| {what} | {span(rows, key, unit, scale)} | {f'<= {goal} {unit}' if goal else '-'} | {judged(value, goal)} |")
+        if value is not None and goal is not None and value > goal:
+            self.short.append(f"- {what}: {value:,.0f} {unit} where {goal} are the goal.")
+
+    def text(self):
+        return "\n".join(["| what | median (least-most, runs) | goal | reached |", "| --- | --- | --- | --- |", *self.rows])
+
+
+def plans(table):
+    data = load("plan")
+    for world in dict.fromkeys(r["world"] for r in data["runs"]) if data else []:
+        rows = [r for r in data["runs"] if r["world"] == world]
+        what = f"`skerry plan`, {world}, {rows[0]['replicas']:,} replicas, wall"
+        table.add(what, rows, "wall_ms", "ms", 50 if world == "3 sites, 6 nodes" else None)
+    return data
+
+
+def memory(table, runs):
+    rows = []
+    for run in runs:
+        for state, groups in run["memory_kb"].items():
+            for kind, members in groups.items():
+                for member in members:
+                    rows.append({"state": state, "kind": kind, **member})
+    full = [r for r in rows if r["state"] == "full"]
+    both = []
+    for run in runs:
+        halves = run["memory_kb"]["full"]
+        both.append({"pss": sum(m["pss"] for k in ("net", "agent") for m in halves[k])})
+    table.add("agent half with 50 containers, proportional (PSS)", [r for r in full if r["kind"] == "agent"], "pss", "MB", 15, 1024)
+    table.add("agent half, resident (RSS)", [r for r in full if r["kind"] == "agent"], "rss", "MB", 15, 1024)
+    table.add("control node: both halves, PSS", both, "pss", "MB", 30, 1024)
+    table.add("skerry-shim, private", [r for r in full if r["kind"] == "shim"], "private", "MB", 1, 1024)
+    table.add("beside it: each HAProxy process, PSS", [r for r in full if r["kind"] == "engine"], "pss", "MB", None, 1024)
+
+
+def sizes(table):
+    data = load("size")
+    for row in data["runs"] if data else []:
+        table.add(f"`{row['program']}`, stripped", [row], "stripped_bytes", "MB", 3 if row["program"] == "skerry" else None, 1 << 20)
+
+
+def peer(ours, swarm):
+    kill = [r for r in swarm["runs"] if r["how"] == "kill"]
+    link = [r for r in swarm["runs"] if r["how"] == "link"]
+    daemons = []
+    for row in kill:
+        parts = row["node_memory_kb"]
+        daemons.append({"pss": sum(p["pss"] for p in parts.values())})
+    lines = ["| what | skerry | Docker Swarm | ratio |", "| --- | --- | --- | --- |"]
+    a, b = mid(ours, "all_healthy_ms"), mid(kill, "fifty_running_ms")
+    lines.append(f"| 50 containers: skerry from `apply` to healthy on one machine, Swarm from `service create` to running on three nodes | "
+                 f"{span(ours, 'all_healthy_ms', 'ms')} | {span(kill, 'fifty_running_ms', 'ms')} | {b / a:.1f} |")
+    mine = [{"pss": sum(m["pss"] for k in ("net", "agent", "shim") for m in r["memory_kb"]["full"][k])} for r in ours]
+    lines.append(f"| memory of one node (skerry: both halves and 50 shims; Swarm: dockerd, containerd and the shims of its third of 56), PSS | "
+                 f"{span(mine, 'pss', 'MB', 1024)} | {span(daemons, 'pss', 'MB', 1024)} | {mid(daemons, 'pss') / mid(mine, 'pss'):.1f} |")
+    lines.append(f"| 6 replicas run again after kill -9 of one node's processes, heartbeat 5 s (its default) | see `make demo` | {span(kill, 'failover_ms', 'ms')} | |")
+    lines.append(f"| the same, its link down, heartbeat 1 s | see `make demo` | {span(link, 'failover_ms', 'ms')} | |")
+    return "\n".join(lines)
+
+
+def main():
+    table = Table()
+    containers, swarm = load("containers"), load("swarm")
+    data = plans(table)
+    if containers:
+        table.add("50 busybox containers from `apply` to healthy", containers["runs"], "all_healthy_ms", "ms", 1500)
+        table.add("of it: until `apply` returned", containers["runs"], "apply_returned_ms", "ms")
+        table.add("of it: until the first was healthy (image unpacked meanwhile)", containers["runs"], "first_healthy_ms", "ms")
+        memory(table, containers["runs"])
+    sizes(table)
+    host = next(d["machine"] for d in (containers, data, load("size")) if d)
+    loads = {d["name"]: mid(d["runs"], "busy_before") for d in (data, containers, swarm) if d}
+    parts = ["<!-- Made by bench/table.py from docs/evidence/bench-*.json: do not edit. -->", "# Measurements", "",
+             f"{host['cpus']} cores ({host['model']}), {host['memory_mb'] // 1024} GB, {host['system']}, Linux {host['kernel']}; "
+             f"skerry at {host['commit']}, {host['at']}. `make bench` repeats all of it; raw results are in `docs/evidence/`.", "",
+             "Others used of the machine, just before a run (median): " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in loads.items()) +
+             ". What they used makes every time here longer.", "",
+             table.text(), "", "MB are 2^20 bytes. The clock and the counts are the measuring program's own; memory is from the kernel (smaps_rollup).", ""]
+    gaps = [r["gap"] for r in data["runs"] if r["replicas"] > 100 and r["gap"] is not None] if data else []
+    if gaps:
+        parts += [f"The large plans state a gap to their own lower bound of at most {100 * max(gaps):.1f} %.", ""]
+    if containers and swarm:
+        parts += ["## Beside Docker Swarm", "", f"{swarm['version']}, three managers in three network namespaces, same machine, same hour "
+                  "(`bench/swarm.py` says how).", "", peer(containers["runs"], swarm), ""]
+    parts += ["## What falls short", "", *(table.short or ["Nothing of what has a goal here."]), ""]
+    with open(PAGE, "w", encoding="utf-8") as f:
+        f.write("\n".join(parts))
+    print(f"table: {os.path.relpath(PAGE, common.ROOT)}", flush=True)
+
+
+main()
