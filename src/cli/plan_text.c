@@ -279,6 +279,10 @@ static void cell_latency(const struct plan_loss *loss, struct sk_buf *cell)
         sk_buf_adds(cell, "-");
         return;
     }
+    if (at_once >= 0 && at_once == after) {
+        sk_buf_printf(cell, "%.4g ms", after);
+        return;
+    }
     if (at_once < 0) {
         sk_buf_adds(cell, "none, then ");
     } else {
@@ -388,7 +392,11 @@ static void text_cost(const struct plan *plan, struct sk_buf *out)
         sk_format_money(out, c->month.value, c->currency);
         sk_buf_adds(out, " a month (allocated)");
         if (c->gap.known) {
-            sk_buf_printf(out, ", at most %.2f %% above the cheapest possible", c->gap.value * 100);
+            sk_buf_adds(out, ", ");
+            if (c->gap.value >= 0.00005) {
+                sk_buf_printf(out, "at most %.2f %% above ", c->gap.value * 100);
+            }
+            sk_buf_adds(out, "the cheapest possible");
         }
     } else {
         sk_buf_adds(out, "unknown (a price is missing)");
@@ -403,29 +411,6 @@ static void text_cost(const struct plan *plan, struct sk_buf *out)
                       c->nidle > 1 ? ", ..." : "");
     }
     sk_buf_addc(out, '\n');
-}
-
-static void text_problems(const struct plan *plan, struct sk_buf *out)
-{
-    for (size_t i = 0; i < plan->nwarnings && i < ROWS_MAX; i++) {
-        sk_buf_printf(out, "warning: %.*s\n", SK_PRI(plan->warnings[i].text));
-    }
-    for (size_t i = 0; i < plan->nproblems && i < ROWS_MAX; i++) {
-        const struct plan_problem *p = &plan->problems[i];
-        sk_buf_adds(out, "problem: ");
-        if (p->project.len) {
-            struct sk_str name = p->service.len ? p->service : p->bucket;
-            sk_buf_printf(out, "%.*s%s%.*s: ", SK_PRI(p->project), name.len ? "/" : "",
-                          SK_PRI(name));
-        }
-        sk_buf_printf(out, "%.*s%s\n", SK_PRI(p->text), p->proven ? " (proven)" : "");
-        if (p->fix.len) {
-            sk_buf_printf(out, "    fix: %.*s\n", SK_PRI(p->fix));
-        }
-    }
-    if (plan->nproblems > ROWS_MAX) {
-        sk_buf_printf(out, "and %zu more problems; --json shows all\n", plan->nproblems - ROWS_MAX);
-    }
 }
 
 static void text_verdict(const struct plan *plan, struct sk_buf *out)
@@ -460,6 +445,6 @@ void plan_text(const struct cli *cli, const struct plan *plan, const struct plan
         text_losses(cli, plan, all, out);
     }
     text_cost(plan, out);
-    text_problems(plan, out);
+    plan_text_problems(plan, out);
     text_verdict(plan, out);
 }

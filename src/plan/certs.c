@@ -54,8 +54,8 @@ static void too_small(const struct pl_world *w, const struct pl_svc *s, struct p
         sk_buf_printf(&text, "%s%s to ", text.len ? " and " : "lower its ", res_names[r]);
         if (r == PL_CPUS) {
             sk_format_cpus(&text, best->cap[r]);
-        } else {
-            sk_format_bytes(&text, best->cap[r]);
+        } else { /* never rounded up */
+            sk_buf_printf(&text, "%lldM", (long long)(best->cap[r] >> 20));
         }
     }
     (void)snprintf(ret->fix, sizeof(ret->fix), "%.*s, or add a larger node",

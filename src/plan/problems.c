@@ -8,6 +8,8 @@
 #include "plan/fix.h"
 #include "plan/rules.h"
 
+#define GIB (INT64_C(1) << 30)
+
 void pl_problem_add(const struct pl_world *w, struct plan *plan, const struct pl_problem *p)
 {
     size_t n = plan->nproblems;
@@ -122,8 +124,8 @@ static void bucket_problem(const struct pl_world *w, const struct pl_bucket *b,
         p->missing = (double)b->missing;
         p->proven = b->proven;
         (void)snprintf(p->text, sizeof(p->text), "its shards do not fit on the disks");
-        (void)snprintf(p->fix, sizeof(p->fix), "add nodes with %lld more bytes of disk",
-                       (long long)b->missing);
+        (void)snprintf(p->fix, sizeof(p->fix), "add nodes with %lldG more of disk",
+                       (long long)(b->missing / GIB + (b->missing % GIB > 0)));
         break;
     }
     (void)w;

@@ -101,6 +101,12 @@ def impossible(folder):
     code, out, err = run("plan", "--inventory", inv, app)
     check("impossible: status 3", code == 3, f"{code} {out} {err}")
     check("impossible: has a fix", "fix:" in out, out)
+    check("impossible: at most 100 columns", all(len(line) <= 100 for line in out.splitlines()), out)
+    check("impossible: the text names service, lost site, resource and shortfall",
+          re.search(r"^problem: shop/web: without [a-z]+: .*; short\s+of [\d.]+ cpus \(proven\) fix: ", out.replace("\n    ", " "), re.M), out)
+    slim = folder.put("slim.yaml", APP.replace("keep: 4", "keep: 5"))
+    code, out, err = run("plan", "--inventory", inv, slim)
+    check("impossible: keep that no spread gives", code == 3 and "fix: set survive.keep to 4" in out, out)
     plan = json.loads(run("plan", "--inventory", inv, "--json", app)[1])
     problem = plan["problems"][0]
     check("impossible: names the service", problem["service"] == "web", str(problem))
