@@ -55,7 +55,6 @@ int daemon_run(const struct daemon_options *options, struct sk_err *err)
     if (!options->role) {
         return daemon_supervise(options->dir, config.user, err);
     }
-    daemon_follow_parent();
     (void)prctl(PR_SET_NAME, strcmp(options->role, "agent") == 0 ? "skerry-agent" : "skerryd");
     r = strcmp(options->role, "agent") == 0 ? run_agent(&config, err) : netd_run(&config, err);
     if (r < 0) {

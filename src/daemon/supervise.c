@@ -57,14 +57,6 @@ int daemon_user(const char *user, unsigned *ret_uid, unsigned *ret_gid, struct s
     return 0;
 }
 
-void daemon_follow_parent(void)
-{
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() == 1) {
-        _exit(1); /* it ended before the line above */
-    }
-}
-
 /* Ports below 1024 for the ingress, and nothing else of root's. */
 static int keep_bind_capability(void)
 {
@@ -80,7 +72,8 @@ static int keep_bind_capability(void)
     return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
 }
 
-static _Noreturn void become(const struct half *half, const char *dir, unsigned uid, unsigned gid)
+static _Noreturn void become(const struct half *half, const char *dir, unsigned uid, unsigned gid,
+                             pid_t supervisor)
 {
     char *argv[] = {(char[]){"skerry"},
                     (char[]){"daemon"},
@@ -103,16 +96,22 @@ static _Noreturn void become(const struct half *half, const char *dir, unsigned 
     if (half->drop) {
         (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     }
+    /* A half ends with its supervisor, from before its own first line on: after the change of user,
+     * which forgets the signal, and asking for the parent itself, whose place any reaper takes. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != supervisor) {
+        _exit(126);
+    }
     (void)execv("/proc/self/exe", argv);
     _exit(127);
 }
 
 static void start(struct half *half, const char *dir, unsigned uid, unsigned gid)
 {
+    pid_t supervisor = getpid();
     pid_t pid = fork();
 
     if (pid == 0) {
-        become(half, dir, uid, gid);
+        become(half, dir, uid, gid, supervisor);
     }
     half->started_ms = sys_now_ms();
     if (pid < 0) {

@@ -14,8 +14,6 @@
  */
 int daemon_supervise(const char *dir, const char *user, struct sk_err *err);
 
-/* In a half, first thing: it ends with its supervisor. */
-void daemon_follow_parent(void);
 /* skerryd's user id; the own one when not root. SK_ERR_INPUT for a name that is not there. */
 int daemon_user(const char *user, unsigned *ret_uid, unsigned *ret_gid, struct sk_err *err);
 
