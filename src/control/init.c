@@ -67,8 +67,12 @@ int control_init_txn(const struct control_init *in, struct control_commands *out
     (void)snprintf(range, sizeof(range), "%.*s",
                    SK_PRI(in->range.len ? in->range : SK_STR("10.210.0.0/16")));
     fresh.range = range;
-    if (init_check(in, err) < 0 || ctl_prefix_pick(&fresh, prefix, err) < 0) {
+    if (init_check(in, err) < 0) {
         return err ? err->code : SK_ERR_INPUT;
+    }
+    if (ctl_prefix_pick(&fresh, prefix, NULL) < 0) {
+        return sk_err_set(err, SK_ERR_INPUT,
+                          "range '%s' is no IPv4 network with a prefix from /8 to /24", range);
     }
     struct ctl_txn *t = ctl_txn_new(NULL);
     put_cluster(t, in);
