@@ -41,13 +41,23 @@ static void copy_text(char *out, size_t size, const struct sk_node *root, const 
     (void)snprintf(out, size, "%.*s", SK_PRI(s));
 }
 
-static uint16_t read_port(const struct sk_node *root, const char *key, uint16_t dflt)
+static int read_port(const struct sk_node *root, const char *key, uint16_t *port,
+                     struct sk_err *err)
 {
-    int64_t port = sk_map_int(root, key, dflt);
-    return port >= 0 && port <= 65535 ? (uint16_t)port : dflt;
+    const struct sk_node *node = sk_map_get(root, sk_str(key));
+    int64_t n;
+
+    if (!node) {
+        return 0; /* written by an older version: the default stands */
+    }
+    if (node->kind != SK_NUMBER || sk_parse_int(node->u.text, 0, 65535, &n, NULL) < 0) {
+        return sk_err_set(err, SK_ERR_CORRUPT, "'%s' is no port", key);
+    }
+    *port = (uint16_t)n;
+    return 0;
 }
 
-static void from_tree(const struct sk_node *root, struct daemon_config *c)
+static int from_tree(const struct sk_node *root, struct daemon_config *c, struct sk_err *err)
 {
     const struct sk_node *controls = sk_map_seq(root, "controls");
 
@@ -60,11 +70,6 @@ static void from_tree(const struct sk_node *root, struct daemon_config *c)
     copy_text(c->incarnation, sizeof(c->incarnation), root, "incarnation");
     copy_text(c->user, sizeof(c->user), root, "user");
     c->is_control = sk_map_bool(root, "control", false);
-    c->channel_port = read_port(root, "channel_port", c->channel_port);
-    c->probe_port = read_port(root, "probe_port", c->probe_port);
-    c->api_port = read_port(root, "api_port", c->api_port);
-    c->ingress_port = read_port(root, "ingress_port", c->ingress_port);
-    c->relay_port = read_port(root, "relay_port", c->relay_port);
     for (uint32_t i = 0; controls && i < controls->count && c->ncontrols < DAEMON_CONTROLS_MAX;
          i++) {
         if (controls->u.items[i].kind == SK_STRING) {
@@ -73,6 +78,18 @@ static void from_tree(const struct sk_node *root, struct daemon_config *c)
             c->ncontrols++;
         }
     }
+    if (read_port(root, "channel_port", &c->channel_port, err) < 0 ||
+        read_port(root, "probe_port", &c->probe_port, err) < 0 ||
+        read_port(root, "api_port", &c->api_port, err) < 0 ||
+        read_port(root, "ingress_port", &c->ingress_port, err) < 0 ||
+        read_port(root, "relay_port", &c->relay_port, err) < 0) {
+        return SK_ERR_CORRUPT;
+    }
+    if (!c->cluster[0] || !sk_str_is_label(sk_str(c->node)) || !sk_str_is_label(sk_str(c->site)) ||
+        c->ncontrols == 0) {
+        return sk_err_set(err, SK_ERR_CORRUPT, "it lacks cluster, node, site or controls");
+    }
+    return 0;
 }
 
 int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err *err)
@@ -98,10 +115,9 @@ int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err
         r = sk_json_read(arena, path, sk_buf_str(&buf), NULL, &root, err);
     }
     if (r == 0) {
-        from_tree(root, &config);
-        if (!config.cluster[0] || !sk_str_is_label(sk_str(config.node)) ||
-            !sk_str_is_label(sk_str(config.site)) || config.ncontrols == 0) {
-            r = sk_err_set(err, SK_ERR_CORRUPT, "'%s' lacks cluster, node, site or controls", path);
+        r = from_tree(root, &config, err);
+        if (r < 0) {
+            (void)sk_err_wrap(err, "'%s'", path);
         }
     }
     if (r == 0) {

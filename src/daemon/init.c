@@ -37,18 +37,40 @@ static void name_folders(const char *dir, struct folders *ret)
     (void)snprintf(ret->ingress, sizeof(ret->ingress), "%s/ingress", dir);
 }
 
+/* What is there and cannot be read is not ours to overwrite either. */
 static int refuse_second(const char *dir, struct sk_err *err)
 {
     struct daemon_config old;
+    struct sk_err why = {0};
+    int r = daemon_config_load(dir, &old, &why);
 
-    if (daemon_config_load(dir, &old, NULL) == 0) {
+    if (r == SK_ERR_NOT_FOUND) {
+        return 0;
+    }
+    if (r == 0) {
         (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds server '%s' of cluster '%s' already",
                          dir, old.node, old.cluster);
-        return sk_err_fix(
-            err,
-            "give another folder by --data, or remove this one when that server is gone for good");
+    } else {
+        (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds a server that cannot be read: %s", dir,
+                         why.msg);
     }
-    return 0;
+    (void)sk_err_fix(
+        err, "give another folder by --data, or remove this one when that server is gone for good");
+    return SK_ERR_CONFLICT;
+}
+
+/* A cluster's state without a node.json: its CA must not be written over before that shows. */
+static int refuse_state(const struct folders *f, struct sk_err *err)
+{
+    char path[1024];
+
+    (void)snprintf(path, sizeof(path), "%s/state.db", f->control);
+    if (access(path, F_OK) != 0) {
+        return 0;
+    }
+    (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds the state of another cluster", f->control);
+    (void)sk_err_fix(err, "remove that folder if it is left from an init that was cut short");
+    return SK_ERR_CONFLICT;
 }
 
 static int make_folders(const struct daemon_config *config, const struct folders *f, bool control,
@@ -273,8 +295,8 @@ int daemon_init(struct daemon_setup *setup, struct sk_err *err)
     struct folders f;
 
     name_folders(config->dir, &f);
-    if (refuse_second(config->dir, err) < 0 || make_folders(config, &f, true, err) < 0 ||
-        fill_facts(setup, &facts, err) < 0) {
+    if (refuse_second(config->dir, err) < 0 || refuse_state(&f, err) < 0 ||
+        make_folders(config, &f, true, err) < 0 || fill_facts(setup, &facts, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
     new_incarnation(config);
