@@ -41,6 +41,15 @@ static int run_agent(const struct daemon_config *config, struct sk_err *err)
     return agent_main(&agent, err);
 }
 
+static int run_half(const struct daemon_options *options, const struct daemon_config *config,
+                    struct sk_err *err)
+{
+    bool is_agent = strcmp(options->role, "agent") == 0;
+
+    (void)prctl(PR_SET_NAME, is_agent ? "skerry-agent" : "skerryd");
+    return is_agent ? run_agent(config, err) : netd_run(config, err);
+}
+
 int daemon_run(const struct daemon_options *options, struct sk_err *err)
 {
     const char *role = options->role ? options->role : "daemon";
@@ -49,16 +58,10 @@ int daemon_run(const struct daemon_options *options, struct sk_err *err)
 
     sk_log_set_sink(log_line, (void *)(uintptr_t)role);
     sk_log_set_level(options->verbose ? SK_LOG_DEBUG : SK_LOG_INFO);
-    if (daemon_config_load(options->dir, &config, err) < 0) {
-        return err ? err->code : SK_ERR_NOT_FOUND;
-    }
-    if (!options->role) {
-        return daemon_supervise(options->dir, config.user, err);
-    }
-    (void)prctl(PR_SET_NAME, strcmp(options->role, "agent") == 0 ? "skerry-agent" : "skerryd");
-    r = strcmp(options->role, "agent") == 0 ? run_agent(&config, err) : netd_run(&config, err);
-    if (r < 0) {
-        sk_log_err(SK_LOG_ERROR, "stopped", err);
+    r = daemon_config_load(options->dir, &config, err);
+    if (r == 0) {
+        r = options->role ? run_half(options, &config, err)
+                          : daemon_supervise(options->dir, config.user, options->verbose, err);
     }
     return r;
 }

@@ -32,6 +32,7 @@ struct half {
     int64_t start_at_ms;
     int64_t backoff_ms;
     bool drop;
+    bool verbose;
 };
 
 int daemon_user(const char *user, unsigned *ret_uid, unsigned *ret_gid, struct sk_err *err)
@@ -81,6 +82,7 @@ static _Noreturn void become(const struct half *half, const char *dir, unsigned 
                     sk_xstrdup(half->role),
                     (char[]){"--data"},
                     sk_xstrdup(dir),
+                    half->verbose ? (char[]){"--verbose"} : NULL,
                     NULL};
     sigset_t none;
 
@@ -209,9 +211,10 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
     }
 }
 
-int daemon_supervise(const char *dir, const char *user, struct sk_err *err)
+int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_err *err)
 {
-    struct half halves[] = {{.role = "agent"}, {.role = "net", .drop = true}};
+    struct half halves[] = {{.role = "agent", .verbose = verbose},
+                            {.role = "net", .drop = true, .verbose = verbose}};
     unsigned uid, gid;
     sigset_t mask;
     int signals, r;

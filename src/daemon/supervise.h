@@ -2,6 +2,8 @@
 #ifndef SK_DAEMON_SUPERVISE_H
 #define SK_DAEMON_SUPERVISE_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 /*
@@ -12,7 +14,7 @@
  * Started as root, skerryd becomes `user` ("" = skerry if there is one, else nobody) and keeps one
  * capability, to listen on ports below 1024.
  */
-int daemon_supervise(const char *dir, const char *user, struct sk_err *err);
+int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_err *err);
 
 /* skerryd's user id; the own one when not root. SK_ERR_INPUT for a name that is not there. */
 int daemon_user(const char *user, unsigned *ret_uid, unsigned *ret_gid, struct sk_err *err);
