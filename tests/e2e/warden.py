@@ -65,9 +65,8 @@ def spawn(request):
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0), os.dup2(log, 1), os.dup2(log, 2)
         os.closerange(3, 256)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
         os.execvpe(request["spawn"][0], request["spawn"], dict(os.environ, **request.get("env", {})))
     except BaseException as e:  # the child must never return into the loop below
         os.write(2, f"warden: {e}\n".encode())
@@ -92,8 +91,10 @@ def end_all():
 
 def main():
     folders, undo, buffered = [], [], b""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    # blocked, not ignored: a child that is told to end before it has become its program must not lose that
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         sys.exit("warden: cannot become a reaper")
     while True:
