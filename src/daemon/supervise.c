@@ -23,7 +23,8 @@
 #define RESTART_MS_MIN 200
 #define RESTART_MS_MAX 5000
 #define STEADY_MS 10000 /* a half that ran this long starts again at once */
-#define STOP_MS 10000   /* then SIGKILL */
+#define REFUSALS_MAX 3
+#define STOP_MS 10000 /* then SIGKILL */
 
 struct half {
     const char *role;
@@ -31,6 +32,7 @@ struct half {
     int64_t started_ms;
     int64_t start_at_ms;
     int64_t backoff_ms;
+    unsigned refusals; /* in a row: ended by itself soon after its start */
     bool drop;
     bool verbose;
 };
@@ -138,6 +140,8 @@ static void reap(struct half *halves, size_t n)
                 continue;
             }
             half->pid = 0;
+            half->refusals =
+                WIFEXITED(status) && now - half->started_ms < STEADY_MS ? half->refusals + 1 : 0;
             half->backoff_ms = now - half->started_ms >= STEADY_MS     ? 0
                                : half->backoff_ms == 0                 ? RESTART_MS_MIN
                                : half->backoff_ms * 2 > RESTART_MS_MAX ? RESTART_MS_MAX
@@ -152,22 +156,21 @@ static void reap(struct half *halves, size_t n)
 }
 
 /* The two halves cannot start at all (a bad folder, a port taken): they say why themselves; then
- * this ends too. */
-static bool hopeless(const struct half *halves, size_t n, unsigned starts)
+ * this ends too. One that was killed is no reason: it may well run the next time. */
+static bool hopeless(const struct half *halves, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (halves[i].pid) {
+        if (halves[i].pid || halves[i].refusals < REFUSALS_MAX) {
             return false;
         }
     }
-    return starts > 6;
+    return true;
 }
 
 static int run(struct half *halves, size_t n, int signals, const char *dir, unsigned uid,
                unsigned gid, struct sk_err *err)
 {
     int64_t stop_at = 0;
-    unsigned starts = 0;
 
     for (;;) {
         struct pollfd fd = {signals, POLLIN, 0};
@@ -176,7 +179,6 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
         for (size_t i = 0; i < n; i++) {
             if (!halves[i].pid && !stop_at && halves[i].start_at_ms <= now) {
                 start(&halves[i], dir, uid, gid);
-                starts++;
             }
             alive = alive || halves[i].pid;
         }
@@ -204,7 +206,7 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
             }
         }
         reap(halves, n);
-        if (!stop_at && hopeless(halves, n, starts)) {
+        if (!stop_at && hopeless(halves, n)) {
             return sk_err_set(err, SK_ERR_UNAVAILABLE,
                               "neither half of the daemon stays up; their last lines say why");
         }

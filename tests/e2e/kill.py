@@ -238,5 +238,19 @@ def orphans(r):
         wait_until("and it starts again", lambda: c.cli("status")[0] == 0)
 
 
+def both_halves(r):
+    """Both halves killed at the same time, more than once: the supervisor starts them again, and does not give up."""
+    with Cluster({}) as c:
+        c.start_hub()
+        for number in range(4):
+            pids = wait_until("both run", lambda: c.hub.half("net") and c.hub.half("agent") and
+                              (c.hub.half("net"), c.hub.half("agent")))
+            for pid in pids:
+                kill(pid)
+            time.sleep(0.1)
+        r.check("the supervisor stays", alive(c.hub.pid), c.hub.log_text())
+        wait_until("the API answers again", lambda: c.cli("status")[0] == 0)
+
+
 if __name__ == "__main__":
-    main(warden, orphans, exits, control_restarts, rounds)
+    main(warden, orphans, both_halves, exits, control_restarts, rounds)
