@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "lab/demo.h"
 #include "lab/load.h"
 #include "lab/net.h"
 #include "lab/wan.h"
@@ -32,13 +33,16 @@ static const char usage[] =
     "  link --dir DIR FROM TO DELAY_MS [JITTER_MS [LOSS_PERCENT [MBIT]]]\n"
     "  load CONFIG.json                 users: an open-loop load generator; '-' reads standard "
     "input\n"
+    "  demo [--kill SITE] [--stop] [--exit] [--json] [--seed N] [--seconds N] [--expect "
+    "PLAN.json]\n"
+    "                                   three sites, an app, users; a site dies (see skerry demo)\n"
     "  wan --device NAME --control SOCKET [--no-gso] [--seed N]\n"
     "                                   the delay router (started by up)\n";
 
 struct flags {
-    const char *dir, *device, *control;
-    long owner, seed;
-    bool no_gso;
+    const char *dir, *device, *control, *kill, *expect;
+    long owner, seed, seconds;
+    bool no_gso, stop, exit, json;
     const char *rest[64]; /* positional arguments, NULL-terminated */
     size_t nrest;
 };
@@ -84,6 +88,12 @@ static bool parse(int argc, char **argv, bool stop_at_second, struct flags *f)
         }
         if (strcmp(a, "--no-gso") == 0) {
             f->no_gso = true;
+        } else if (strcmp(a, "--stop") == 0) {
+            f->stop = true;
+        } else if (strcmp(a, "--exit") == 0) {
+            f->exit = true;
+        } else if (strcmp(a, "--json") == 0) {
+            f->json = true;
         } else if (strncmp(a, "--", 2) != 0) {
             if (f->nrest >= SK_ARRAY_LEN(f->rest) - 1) {
                 return false;
@@ -97,6 +107,12 @@ static bool parse(int argc, char **argv, bool stop_at_second, struct flags *f)
             f->device = argv[++i];
         } else if (strcmp(a, "--control") == 0) {
             f->control = argv[++i];
+        } else if (strcmp(a, "--kill") == 0) {
+            f->kill = argv[++i];
+        } else if (strcmp(a, "--expect") == 0) {
+            f->expect = argv[++i];
+        } else if (strcmp(a, "--seconds") == 0 && take_number(value, &f->seconds)) {
+            i++;
         } else if (strcmp(a, "--owner") == 0 && take_number(value, &f->owner)) {
             i++;
         } else if (strcmp(a, "--seed") == 0 && take_number(value, &f->seed)) {
@@ -245,6 +261,61 @@ static int run_wan(const struct flags *f, struct sk_err *err)
     return lab_wan_run(&options, err);
 }
 
+/* The first of these paths, from this program's own folder, that exists. */
+static bool find_beside(const char *const *tails, char *out, size_t size)
+{
+    char self[512];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash == NULL) {
+        return false;
+    }
+    *slash = '\0';
+    for (size_t i = 0; tails[i] != NULL; i++) {
+        char path[1024];
+        (void)snprintf(path, sizeof(path), "%s/%s", self, tails[i]);
+        sk_autofree char *real = realpath(path, NULL);
+        if (real != NULL && strlen(real) < size) {
+            memcpy(out, real, strlen(real) + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Beside an installed program, or in a build folder within the sources. */
+static int run_demo(const struct flags *f, int *ret_status, struct sk_err *err)
+{
+    static const char *const skerry[] = {"skerry", "../../bin/skerry", NULL};
+    static const char *const own[] = {"skerry-lab", NULL};
+    static const char *const shop[] = {"../examples/shop", "../../share/skerry/examples/shop",
+                                       NULL};
+    char skerry_path[512], own_path[512], shop_path[512];
+    bool agrees = false;
+    if (!find_beside(skerry, skerry_path, sizeof(skerry_path)) ||
+        !find_beside(own, own_path, sizeof(own_path)) ||
+        !find_beside(shop, shop_path, sizeof(shop_path))) {
+        return sk_err_set(err, SK_ERR_NOT_FOUND,
+                          "the demo's parts (skerry, examples/shop) are not beside this program");
+    }
+    const struct demo_options options = {
+        .skerry = skerry_path,
+        .lab_program = own_path,
+        .examples = shop_path,
+        .kill = f->kill,
+        .stop = f->stop,
+        .exit = f->exit || f->json,
+        .json = f->json,
+        .seed = (uint64_t)f->seed,
+        .seconds = (double)f->seconds,
+        .expect = f->expect,
+    };
+    int r = demo_run(&options, &agrees, err);
+    *ret_status = agrees ? 0 : 1;
+    return r;
+}
+
 int main(int argc, char **argv)
 {
     struct flags f = {0};
@@ -258,7 +329,10 @@ int main(int argc, char **argv)
         return bad_usage("wrong flags");
     }
     int ret;
-    if (strcmp(command, "wan") == 0 && f.device != NULL && f.control != NULL) {
+    int status = 0;
+    if (strcmp(command, "demo") == 0 && f.nrest == 0) {
+        ret = run_demo(&f, &status, &err);
+    } else if (strcmp(command, "wan") == 0 && f.device != NULL && f.control != NULL) {
         ret = run_wan(&f, &err);
     } else if (strcmp(command, "load") == 0 && f.nrest == 1) {
         ret = run_load(&f, &err);
@@ -274,5 +348,5 @@ int main(int argc, char **argv)
     } else {
         ret = on_lab(command, &f, &err);
     }
-    return ret < 0 ? fail(&err) : 0;
+    return ret < 0 ? fail(&err) : status;
 }

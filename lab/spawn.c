@@ -116,107 +116,130 @@ done:
     return ret;
 }
 
-/* What the program said last, for the message. */
-static struct sk_str last_line(const struct sk_buf *out)
+/* What the program said last, for the message; lines that begin with a space belong to others. */
+static struct sk_str last_line(const struct sk_buf *said)
 {
-    struct sk_str s = sk_buf_str(out);
-    while (s.len > 0 && (s.ptr[s.len - 1] == '\n' || s.ptr[s.len - 1] == ' ')) {
-        s.len--;
+    struct sk_str rest = sk_buf_str(said);
+    struct sk_str found = SK_STR("no reason given");
+    while (rest.len > 0) {
+        struct sk_str line;
+        (void)sk_str_cut(rest, '\n', &line, &rest);
+        if (line.len > 0 && line.ptr[0] != ' ') {
+            found = line;
+        }
     }
-    size_t start = s.len;
-    while (start > 0 && s.ptr[start - 1] != '\n') {
-        start--;
-    }
-    return (struct sk_str){s.ptr ? s.ptr + start : NULL, s.len - start};
+    return found;
 }
 
+static void keep(struct sk_buf *buf, const char *bytes, size_t len)
+{
+    if (buf->len < LAB_RUN_OUTPUT_MAX) {
+        sk_buf_add(buf, bytes, len);
+    }
+}
+
+/* Reads what there is; false once the other side is closed. */
+static bool drain(int *fd, struct sk_buf *into)
+{
+    char chunk[4096];
+    ssize_t n = read(*fd, chunk, sizeof(chunk));
+    if (n > 0) {
+        keep(into, chunk, (size_t)n);
+    } else if (n == 0) {
+        close_fd(fd);
+    }
+    return n != 0;
+}
+
+struct talk {
+    int in, out, err; /* our ends */
+    struct sk_buf said, complained;
+};
+
 /* Feeds and drains the child until it closes its output. False when time ran out. */
-static bool converse(int *in, int out_fd, struct sk_str input, int64_t deadline, struct sk_buf *out)
+static bool converse(struct talk *t, struct sk_str input, int64_t deadline)
 {
     size_t sent = 0;
-    char chunk[4096];
-    for (;;) {
-        if (*in >= 0 && sent == input.len) {
-            close_fd(in);
+    while (t->out >= 0 || t->err >= 0) {
+        if (t->in >= 0 && sent == input.len) {
+            close_fd(&t->in);
         }
-        struct pollfd fds[2] = {{out_fd, POLLIN, 0}, {*in, POLLOUT, 0}};
+        struct pollfd fds[3] = {{t->out, POLLIN, 0}, {t->err, POLLIN, 0}, {t->in, POLLOUT, 0}};
         int64_t left = deadline - now_ms();
-        if (left <= 0) {
+        if (left <= 0 || (poll(fds, 3, (int)left) < 0 && errno != EINTR)) {
             return false;
         }
-        if (poll(fds, *in >= 0 ? 2 : 1, (int)left) < 0 && errno != EINTR) {
-            return false;
-        }
-        if (*in >= 0 && fds[1].revents != 0) {
-            ssize_t n = write(*in, input.ptr + sent, input.len - sent);
+        if (t->in >= 0 && fds[2].revents != 0) {
+            ssize_t n = write(t->in, input.ptr + sent, input.len - sent);
             if (n > 0) {
                 sent += (size_t)n;
             } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                close_fd(in); /* it stopped reading: its exit status tells why */
+                close_fd(&t->in); /* it stopped reading: its exit status tells why */
             }
         }
         if (fds[0].revents != 0) {
-            ssize_t n = read(out_fd, chunk, sizeof(chunk));
-            if (n == 0) {
-                return true;
-            }
-            if (n > 0 && out->len < LAB_RUN_OUTPUT_MAX) {
-                sk_buf_add(out, chunk, (size_t)n);
-            }
+            (void)drain(&t->out, &t->said);
+        }
+        if (fds[1].revents != 0) {
+            (void)drain(&t->err, &t->complained);
         }
     }
+    return true;
+}
+
+static int judge(const char *name, int status, const struct talk *t, struct sk_err *err)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        return 0;
+    }
+    struct sk_str line = last_line(t->complained.len > 0 ? &t->complained : &t->said);
+    return sk_err_set(err, SK_ERR_ENGINE, "'%s' failed (%s %d): %.*s", name,
+                      WIFEXITED(status) ? "status" : "signal",
+                      WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), SK_PRI(line));
 }
 
 int lab_run(const char *netns, const char *const argv[], struct sk_str input, int timeout_ms,
             struct sk_buf *out, struct sk_err *err)
 {
-    int in_pipe[2] = {-1, -1};
-    int out_pipe[2] = {-1, -1};
-    struct sk_buf text = SK_BUF_INIT;
+    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    struct talk t = {0};
     int ret = 0;
+    int status = 0;
     pid_t pid = -1;
-    if (pipe2(in_pipe, O_CLOEXEC) < 0 || pipe2(out_pipe, O_CLOEXEC) < 0) {
-        ret = sk_err_errno(err, errno, "make a pipe");
-        goto done;
+    for (size_t i = 0; ret == 0 && i < 3; i++) {
+        ret = pipe2(pipes[i], O_CLOEXEC) < 0 ? sk_err_errno(err, errno, "make a pipe") : 0;
     }
     struct lab_spawn how = LAB_SPAWN_INIT;
     how.netns = netns;
-    how.in = in_pipe[0];
-    how.out = out_pipe[1];
-    how.err = out_pipe[1];
-    ret = lab_spawn(&how, argv, &pid, err);
-    if (ret < 0) {
-        goto done;
+    how.in = pipes[0][0];
+    how.out = pipes[1][1];
+    how.err = pipes[2][1];
+    ret = ret < 0 ? ret : lab_spawn(&how, argv, &pid, err);
+    close_fd(&pipes[0][0]);
+    close_fd(&pipes[1][1]);
+    close_fd(&pipes[2][1]);
+    t.in = pipes[0][1];
+    t.out = pipes[1][0];
+    t.err = pipes[2][0];
+    if (ret == 0) {
+        (void)fcntl(t.in, F_SETFL, O_NONBLOCK); /* a pipe of ours: cannot fail */
+        if (converse(&t, input, now_ms() + timeout_ms) && lab_wait(pid, timeout_ms, &status)) {
+            ret = judge(argv[0], status, &t, err);
+        } else {
+            (void)kill(pid, SIGKILL);
+            (void)waitpid(pid, NULL, 0);
+            ret = sk_err_set(err, SK_ERR_TIMEOUT, "'%s' did not end within %d ms", argv[0],
+                             timeout_ms);
+        }
     }
-    close_fd(&in_pipe[0]);
-    close_fd(&out_pipe[1]);
-    int flags = fcntl(in_pipe[1], F_GETFL);
-    (void)fcntl(in_pipe[1], F_SETFL, flags | O_NONBLOCK); /* a pipe of ours: cannot fail */
-    int64_t deadline = now_ms() + timeout_ms;
-    int status = 0;
-    if (!converse(&in_pipe[1], out_pipe[0], input, deadline, &text) ||
-        !lab_wait(pid, timeout_ms, &status)) {
-        (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, 0);
-        ret = sk_err_set(err, SK_ERR_TIMEOUT, "'%s' did not end within %d ms", argv[0], timeout_ms);
-        goto done;
+    if (ret == 0 && out != NULL && t.said.len > 0) {
+        sk_buf_add(out, t.said.ptr, t.said.len);
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        struct sk_str line = last_line(&text);
-        ret = sk_err_set(err, SK_ERR_ENGINE, "'%s' failed (%s %d): %.*s", argv[0],
-                         WIFEXITED(status) ? "status" : "signal",
-                         WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), SK_PRI(line));
-        goto done;
-    }
-    if (out != NULL && text.len > 0) {
-        sk_buf_add(out, text.ptr, text.len);
-    }
-done:
-    close_fd(&in_pipe[0]);
-    close_fd(&in_pipe[1]);
-    close_fd(&out_pipe[0]);
-    close_fd(&out_pipe[1]);
-    sk_buf_release(&text);
+    close_fd(&t.in);
+    close_fd(&t.out);
+    close_fd(&t.err);
+    sk_buf_release(&t.said);
+    sk_buf_release(&t.complained);
     return ret;
 }
 

@@ -31,9 +31,10 @@ int lab_spawn(const struct lab_spawn *how, const char *const argv[], pid_t *ret_
               struct sk_err *err);
 
 /*
- * Runs argv to its end with `input` on standard input. Standard output and standard error go to
- * `out` together (at most LAB_RUN_OUTPUT_MAX are kept; NULL = dropped). SK_ERR_ENGINE with its last
- * line for an exit status other than 0, SK_ERR_TIMEOUT (the child was killed) after timeout_ms.
+ * Runs argv to its end with `input` on standard input. Its standard output is appended to `out`
+ * when it ended with 0 (at most LAB_RUN_OUTPUT_MAX are kept; NULL = dropped). SK_ERR_ENGINE with
+ * the last line of its standard error for another exit status, SK_ERR_TIMEOUT (the child was
+ * killed) after timeout_ms.
  */
 #define LAB_RUN_OUTPUT_MAX 65536
 int lab_run(const char *netns, const char *const argv[], struct sk_str input, int timeout_ms,
