@@ -485,7 +485,7 @@ static void spills_to_the_other_site_and_back(void **state)
     assert_true(comes_to("127.0.0.1", "instance=a\n"));
     assert_true(comes_to("127.0.0.2", "instance=b\n"));
     pump(1000); /* checks of the other site have their first results */
-    struct users u = start_users("127.0.0.1", 300, 1.5, false);
+    struct users u = start_users("127.0.0.1", 100, 1.5, false);
     pump(500);
     kill_replica(&a);
     end_users(&u, &requests, &failed);
