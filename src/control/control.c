@@ -299,9 +299,13 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
         }
         return 0;
     }
+    int64_t before_ms = c->now_ms;
     c->out = out;
     c->now_ms = ctl_i64_max(c->now_ms, ev->now_ms);
     c->wall_ms = ev->wall_ms;
+    if (c->loaded) {
+        ctl_life_late(c, before_ms);
+    }
     int rc = take_event(c, ev, err);
     if (rc == 0 && c->loaded) {
         ctl_life_step(c);

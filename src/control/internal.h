@@ -18,13 +18,14 @@
  * iterated in name order, or in the order of a sorted array.
  */
 #define CTL_PREFIX "/skerry/v1/"
-#define CTL_ROUTED_HEALTHY_MS 500  /* a new copy serves this long before the old one is stopped */
-#define CTL_HEARS_MS 1000          /* a witness that heard less than this ago hears */
-#define CTL_HEARS_SUSPECT_MS 750   /* the same, when only traffic is at stake */
-#define CTL_RETURN_MS 1000         /* beats for this long before something lost is back */
-#define CTL_SETTLE_MS 10000        /* whole again for this long before anything moves back */
-#define CTL_RETRY_MS 1000          /* after a failed commit or plan */
-#define CTL_RESEND_MS 2000         /* an assignment that was not acknowledged */
+#define CTL_ROUTED_HEALTHY_MS 500 /* a new copy serves this long before the old one is stopped */
+#define CTL_HEARS_MS 1000         /* a witness that heard less than this ago hears */
+#define CTL_HEARS_SUSPECT_MS 750  /* the same, when only traffic is at stake */
+#define CTL_LATE_MS 500     /* a look that comes later than this: control itself did not run */
+#define CTL_RETURN_MS 1000  /* beats for this long before something lost is back */
+#define CTL_SETTLE_MS 10000 /* whole again for this long before anything moves back */
+#define CTL_RETRY_MS 1000   /* after a failed commit or plan */
+#define CTL_RESEND_MS 2000  /* an assignment that was not acknowledged */
 #define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
 #define CTL_KEEP_PRICE_HOURS 1e6   /* a move price at which only hard rules and goals move things */
 #define CTL_TRIES_MAX 5            /* a request that keeps meeting a moved state */
@@ -502,6 +503,9 @@ void ctl_certs_put(struct control *c, struct ctl_txn *t, struct sk_str node, str
 
 /* verdict.c, probes.c */
 void ctl_life_step(struct control *c);
+/* At the start of a step, `since_ms` being the time of the one before: if control itself was late
+ * (its loop was busy, its machine paused), that time counts as nobody's silence. */
+void ctl_life_late(struct control *c, int64_t since_ms);
 void ctl_sign_of_life(struct control *c, struct ctl_node *n);
 bool ctl_node_up(const struct ctl_node *n); /* may be given work: not suspect, not lost */
 bool ctl_any_lost(const struct control *c);

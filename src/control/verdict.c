@@ -12,10 +12,13 @@
  *
  * A site is judged as a whole and only by a majority of the other sites, each with one voice,
  * whatever number of nodes it has; lost sites keep their seat, so that a shrinking minority never
- * becomes a majority by judging the others away. A voice is "does not hear" only if it is current
- * and if the witness was asked to listen for at least as long as the verdict takes; else it has no
- * opinion. Where control hears from a minority of sites it judges nobody: it may be the one that is
- * cut off. No timer depends on the number of nodes.
+ * becomes a majority by judging the others away. A voice is "does not hear" only if it is current,
+ * if the witness was asked to listen for at least as long as the verdict takes, and if it did hear
+ * the target once since its own start: silence where there never was a sound (probes blocked on the
+ * way, no probe key yet, a witness that has just started) says nothing about the target. Else it
+ * has no opinion. Where control hears from a minority of sites it judges nobody: it may be the one
+ * that is cut off. Time in which control itself did not run is nobody's silence. No timer depends
+ * on the number of nodes.
  */
 
 bool ctl_node_up(const struct ctl_node *n)
@@ -104,6 +107,16 @@ static bool witness(const struct control *c, const struct ctl_node *w)
            c->now_ms - w->last_beat_ms <= CONTROL_SUSPECT_MS;
 }
 
+static bool ever_heard(const struct ctl_node *w, const struct ctl_node *target)
+{
+    for (size_t k = 0; k < w->nheard; k++) {
+        if (w->heard[k].target == target) {
+            return w->heard[k].age_ms >= 0;
+        }
+    }
+    return false;
+}
+
 static void matrix_add(struct control *c, struct matrix *m, const struct ctl_node *w)
 {
     for (size_t k = 0; k < w->nheard; k++) {
@@ -123,7 +136,8 @@ static void matrix_add(struct control *c, struct matrix *m, const struct ctl_nod
     }
     for (size_t k = 0; k < w->nprobes; k++) {
         const struct ctl_probe *p = &w->probes[k];
-        if (p->since_ms >= 0 && c->now_ms - p->since_ms >= CONTROL_VERDICT_MS) {
+        if (p->since_ms >= 0 && c->now_ms - p->since_ms >= CONTROL_VERDICT_MS &&
+            ever_heard(w, p->target)) {
             m->votes[w->site->at * c->nsites + p->target->site->at] |= VOTE_SILENT;
             p->target->mark_own_asked |= p->target->site == w->site;
         }
@@ -144,6 +158,18 @@ static void matrix_make(struct control *c, struct matrix *m)
         if (witness(c, c->nodes[i])) {
             matrix_add(c, m, c->nodes[i]);
         }
+    }
+}
+
+void ctl_life_late(struct control *c, int64_t since_ms)
+{
+    int64_t late = c->now_ms - c->next_life_ms;
+
+    if (late <= CTL_LATE_MS) {
+        return;
+    }
+    for (size_t i = 0; i < c->nnodes; i++) {
+        c->nodes[i]->last_beat_ms += c->now_ms - since_ms;
     }
 }
 

@@ -116,6 +116,33 @@ static void a_link_is_cut(void **state)
     finish(f, "a-link-is-cut");
 }
 
+static void probes_are_blocked(void **state)
+{
+    struct fake *f = fake_new(5);
+    f->probes_blocked = true;
+    fake_three_sites(f, 1);
+    f->trace.len = 0;
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_control_link(f, "par", true);
+    fake_run(f, 5000);
+    fake_control_link(f, "par", false);
+    fake_run(f, 3000);
+    finish(f, "probes-are-blocked");
+}
+
+static void control_stands_still(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_stall_control(f, 4000);
+    fake_run(f, 5000);
+    fake_kill_site(f, "par");
+    fake_run(f, 5000);
+    finish(f, "control-stands-still");
+}
+
 static void a_bad_release(void **state)
 {
     struct fake *f = begin();
@@ -164,6 +191,8 @@ int main(void)
         cmocka_unit_test(site_dies_and_comes_back),
         cmocka_unit_test(control_is_cut_off),
         cmocka_unit_test(a_link_is_cut),
+        cmocka_unit_test(probes_are_blocked),
+        cmocka_unit_test(control_stands_still),
         cmocka_unit_test(a_bad_release),
         cmocka_unit_test(drain_and_undrain),
         cmocka_unit_test(restart_amid_a_rollout),

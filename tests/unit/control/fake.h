@@ -73,6 +73,7 @@ struct fake {
     size_t nagents;
     bool cut[FAKE_NODES][FAKE_NODES]; /* agents that do not reach each other */
     bool control_cut[FAKE_NODES];     /* agents that control does not reach */
+    bool probes_blocked;              /* a firewall lets no probe of anybody through */
     struct fake_reply replies[256];
     size_t nreplies;
     char bad_image[64];  /* instances of it never get healthy */
@@ -131,6 +132,8 @@ void fake_isolate(struct fake *f, const char *site, bool cut);
 void fake_link(struct fake *f, const char *site_a, const char *site_b, bool cut);
 void fake_control_link(struct fake *f, const char *site, bool cut);
 void fake_restart_control(struct fake *f);
+/* Control does not run for so long; then its timer comes first, and what waits in sockets after. */
+void fake_stall_control(struct fake *f, int64_t ms);
 
 /* Running instances of a service: all, or in one site ("" = all). */
 size_t fake_running(struct fake *f, const char *label_prefix, const char *site);

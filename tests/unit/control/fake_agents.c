@@ -249,7 +249,8 @@ static void probe_all(struct fake *f, struct fake_agent *a)
 {
     for (size_t k = 0; k < a->nprobe; k++) {
         struct fake_agent *t = fake_agent(f, a->probe[k]);
-        if (t != NULL && alive(t) && !f->cut[index_of(f, a)][index_of(f, t)]) {
+        if (!f->probes_blocked && t != NULL && alive(t) &&
+            !f->cut[index_of(f, a)][index_of(f, t)]) {
             a->heard_ms[k] = f->now_ms;
         }
     }
@@ -365,6 +366,15 @@ void fake_pause(struct fake *f, const char *node, bool paused)
     fake_note(f, "-- %s %s", node, paused ? "is paused" : "goes on");
     a->paused = paused;
     a->next_beat_ms = f->now_ms + 1;
+}
+
+void fake_stall_control(struct fake *f, int64_t ms)
+{
+    struct control_event tick = {.kind = CONTROL_EV_TICK};
+
+    fake_note(f, "-- control stands still for %lld ms", (long long)ms);
+    f->now_ms += ms;
+    fake_step(f, &tick);
 }
 
 static void each_of(struct fake *f, const char *site, void (*what)(struct fake *, const char *))

@@ -225,14 +225,90 @@ static void probes_are_few_and_cover(void **state)
     fake_free(f);
 }
 
+/* A site that control alone does not hear: the others' silence was never anything else. */
+static void never_heard_is_no_evidence(void **state)
+{
+    struct fake *f = fake_new(3);
+    f->probes_blocked = true;
+    fake_three_sites(f, 2);
+    fake_must_apply(f, WEB_SAFE("web:1"));
+    fake_run(f, 3000);
+    assert_true(fake_converged(f));
+    fake_control_link(f, "ams", true);
+    fake_run(f, 10000);
+    assert_false(fake_event_seen(f, "site_lost"));
+    assert_false(fake_event_seen(f, "node_lost"));
+    assert_false(fake_event_seen(f, "failover"));
+    fake_control_link(f, "ams", false);
+    fake_isolate(f, "ams", true);
+    f->control_cut[fake_agent(f, "ams-2") - f->agents] = false; /* only ams-1 is not heard */
+    fake_run(f, 10000);
+    assert_false(fake_event_seen(f, "node_lost"));
+    fake_isolate(f, "ams", false);
+    f->probes_blocked = false; /* the firewall is mended: from now on silence counts */
+    fake_run(f, 3000);
+    fake_kill_site(f, "ams");
+    fake_run(f, 3000);
+    assert_int_equal(fake_event_count(f, "site_lost"), 1);
+    fake_free(f);
+}
+
+/* Witnesses that restarted behind a cut never heard what lies beyond it. */
+static void fresh_witnesses_accuse_nobody(void **state)
+{
+    struct fake *f = shop(2);
+    fake_link(f, "fra", "ams", true);
+    fake_link(f, "par", "ams", true);
+    fake_kill_site(f, "fra");
+    fake_kill_site(f, "par");
+    fake_run(f, 300); /* a restart, too short for a verdict */
+    fake_start_site(f, "fra");
+    fake_start_site(f, "par");
+    fake_run(f, 5000);
+    fake_control_link(f, "ams", true);
+    fake_run(f, 10000);
+    assert_false(fake_event_seen(f, "site_lost"));
+    fake_free(f);
+}
+
+/* With two sites nobody contradicts control: its own standstill must not look like their silence.
+ */
+static void a_slow_control_judges_nobody(void **state)
+{
+    for (int64_t ms = 600; ms <= 60000; ms = ms * 2 + 100) {
+        struct fake *f = fake_new(3);
+        assert_int_equal(fake_join(f, "fra-1", "fra", 4, 4096), 0);
+        fake_must_apply(f, WEB("2", "web:1"));
+        fake_run(f, 3000);
+        fake_stall_control(f, ms);
+        assert_non_null(strstr(fake_view(f, "fra"), "10.210.")); /* and traffic stays */
+        fake_run(f, 4000);
+        assert_false(fake_event_seen(f, "site_lost"));
+        assert_false(fake_event_seen(f, "frozen"));
+        assert_true(fake_converged(f));
+        fake_kill_site(f, "fra");
+        fake_run(f, 3000);
+        assert_int_equal(fake_event_count(f, "site_lost"), 1);
+        fake_free(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(node_lost),          cmocka_unit_test(site_lost_as_promised),
-        cmocka_unit_test(site_lost_and_back), cmocka_unit_test(cut_link_moves_nothing),
-        cmocka_unit_test(minority_freezes),   cmocka_unit_test(paused_site_is_lost_too),
-        cmocka_unit_test(second_site_lost),   cmocka_unit_test(one_node_sites),
-        cmocka_unit_test(timers_do_not_grow), cmocka_unit_test(probes_are_few_and_cover),
+        cmocka_unit_test(node_lost),
+        cmocka_unit_test(site_lost_as_promised),
+        cmocka_unit_test(site_lost_and_back),
+        cmocka_unit_test(cut_link_moves_nothing),
+        cmocka_unit_test(minority_freezes),
+        cmocka_unit_test(paused_site_is_lost_too),
+        cmocka_unit_test(second_site_lost),
+        cmocka_unit_test(one_node_sites),
+        cmocka_unit_test(timers_do_not_grow),
+        cmocka_unit_test(probes_are_few_and_cover),
+        cmocka_unit_test(never_heard_is_no_evidence),
+        cmocka_unit_test(fresh_witnesses_accuse_nobody),
+        cmocka_unit_test(a_slow_control_judges_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
