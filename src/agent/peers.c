@@ -348,7 +348,8 @@ int peers_listen(struct agent *agent, struct sk_err *err)
         return sk_err_set(err, SK_ERR_IO, "listen on '%s': %s", agent->socket_path,
                           uv_strerror(rc));
     }
-    if (geteuid() == 0 && chown(agent->socket_path, agent->config.peer_uid, (gid_t)-1) < 0) {
+    /* lchown: the folder is skerryd's own, which must not make root give away what a link names */
+    if (geteuid() == 0 && lchown(agent->socket_path, agent->config.peer_uid, (gid_t)-1) < 0) {
         return sk_err_errno(err, errno, "give '%s' to user %u", agent->socket_path,
                             (unsigned)agent->config.peer_uid);
     }
