@@ -189,12 +189,29 @@ static uint64_t wait_for(struct cluster *cluster, struct net_peer *joiner,
     return w->request;
 }
 
+/* What control cannot take yet it would forget, and a node's hello comes once: so the peer is asked
+ * to come again, which it does within a second. */
+static bool too_early(struct cluster *cluster, struct net_peer *peer)
+{
+    struct sk_err err = {0};
+
+    if (control_is_loaded(host_control(cluster->host))) {
+        return false;
+    }
+    (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "the state is still being read; try again");
+    net_peer_close(peer, &err);
+    return true;
+}
+
 static void on_up(void *ctx, struct net_peer *peer)
 {
     struct cluster *cluster = ctx;
     const struct net_peer_info *info = net_peer_info(peer);
     struct control_event ev = {.kind = CONTROL_EV_HELLO};
 
+    if (too_early(cluster, peer)) {
+        return;
+    }
     ev.u.hello.node = sk_str(info->cert.node);
     ev.u.hello.incarnation = sk_str(info->incarnation);
     ev.u.hello.boot = sk_str(info->boot);
@@ -272,6 +289,10 @@ static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *fr
     struct sk_err err = {0};
     struct waiting *w = NULL;
 
+    if (too_early(cluster, peer)) {
+        sk_arena_free(arena);
+        return;
+    }
     if (frame_read_join(frame->tree, arena, &ev.u.join, &err) < 0) {
         net_peer_close(peer, &err);
     } else {
