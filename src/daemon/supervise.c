@@ -224,6 +224,10 @@ int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_
     if (daemon_user(user, &uid, &gid, err) < 0) {
         return err ? err->code : SK_ERR_INPUT;
     }
+    if (geteuid() == 0 && !user[0] && !getpwnam("skerry")) {
+        sk_log(SK_LOG_WARN, "skerryd runs as nobody, like other programs may",
+               "fix=\"adduser --system --group skerry, then chown its folders\"");
+    }
     (void)sigemptyset(&mask);
     (void)sigaddset(&mask, SIGTERM);
     (void)sigaddset(&mask, SIGINT);
