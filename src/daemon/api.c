@@ -301,6 +301,7 @@ void api_handle(struct http_exchange *x, void *ctx)
     call->run = route->run;
     if (route->stream) {
         call->stream = api_feed_new();
+        api_feed_ref(call->stream); /* the reader's: the loop may run the call when it has left */
     }
     if ((route->fill &&
          (check_role(api, call, &err) < 0 || route->fill(api, x, segment, call, &err) < 0)) ||

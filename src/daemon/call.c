@@ -93,6 +93,7 @@ void api_call_unref(struct api_call *call)
         (void)pthread_cond_destroy(&box->answered);
         (void)pthread_mutex_destroy(&box->lock);
         sk_buf_release(&call->answer);
+        api_feed_unref(call->stream);
         sk_arena_free(call->arena);
         free(box);
     }

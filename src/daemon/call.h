@@ -39,7 +39,7 @@ struct api_call {
     struct control_request request; /* for api_run_request() */
     struct sk_str arg1, arg2;       /* for queries */
     int64_t number;
-    void *stream; /* struct api_feed of a streaming route */
+    struct api_feed *stream; /* of a streaming route; the call has a reference of its own */
     /* who it is: filled by the loop thread */
     enum api_role role;
     struct sk_str who;

@@ -255,8 +255,24 @@ static void answer(struct host *host, uint64_t request, const struct sk_err *err
     free(p);
 }
 
+/* Readers that left; with no event for long, nothing else would notice. */
+static void sweep_feeds(struct host *host)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < host->feeds.count; i++) {
+        if (api_feed_gone(host->feeds.items[i])) {
+            api_feed_unref(host->feeds.items[i]);
+        } else {
+            host->feeds.items[kept++] = host->feeds.items[i];
+        }
+    }
+    host->feeds.count = kept;
+}
+
 void host_add_feed(struct host *host, struct api_feed *feed)
 {
+    sweep_feeds(host);
     SK_GROW(host->feeds.items, host->feeds.count, host->feeds.cap);
     host->feeds.items[host->feeds.count++] = feed;
     api_feed_ref(feed);

@@ -113,6 +113,30 @@ static void given_up(void **state)
     sk_buf_release(&answer);
 }
 
+/* The same of a stream: its reader may have left before the loop gets to open it. */
+static void given_up_stream(void **state)
+{
+    struct sk_err err = {0};
+    struct desk desk;
+    struct api_call *call = api_call_new();
+    pthread_t thread;
+
+    (void)state;
+    desk_open(&desk, true);
+    call->stream = api_feed_new();
+    api_feed_ref(call->stream);
+    assert_int_equal(pthread_create(&thread, NULL, run_loop, &desk), 0);
+    assert_int_equal(api_call_wait(call, desk.queue, 20, &err), SK_ERR_TIMEOUT);
+    (void)pthread_join(thread, NULL);
+    api_feed_release(call->stream);
+    api_call_unref(call);
+    assert_ptr_equal(desk.held, call);
+    assert_false(api_feed_push(desk.held->stream, SK_STR("late")));
+    api_call_done(desk.held);
+    api_call_unref(desk.held);
+    desk_close(&desk);
+}
+
 static void closed(void **state)
 {
     struct sk_err err = {0};
@@ -196,13 +220,10 @@ static void roles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answered),
-        cmocka_unit_test(given_up),
-        cmocka_unit_test(closed),
-        cmocka_unit_test(bearer),
-        cmocka_unit_test(feeds_are_bounded),
-        cmocka_unit_test(bodies_by_route),
-        cmocka_unit_test(roles),
+        cmocka_unit_test(answered),        cmocka_unit_test(given_up),
+        cmocka_unit_test(given_up_stream), cmocka_unit_test(closed),
+        cmocka_unit_test(bearer),          cmocka_unit_test(feeds_are_bounded),
+        cmocka_unit_test(bodies_by_route), cmocka_unit_test(roles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
