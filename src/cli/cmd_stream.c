@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/plan_text.h"
 #include "model/inventory.h"
 
 /* Events, logs, and the inventory as a file. */
@@ -32,7 +33,8 @@ static void draw_event(const struct sk_node *e, struct sk_buf *out)
                   SK_PRI(sk_map_str(e, "text", SK_STR(""))));
     sk_buf_printf(out, "  (%.*s", SK_PRI(sk_map_str(e, "who", SK_STR(""))));
     if (plan.len) {
-        sk_buf_printf(out, ", plan %.19s", plan.ptr);
+        sk_buf_printf(out, ", plan %.*s",
+                      (int)(plan.len < PLAN_ID_SHOWN ? plan.len : PLAN_ID_SHOWN), plan.ptr);
     }
     sk_buf_adds(out, ")\n");
 }

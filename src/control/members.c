@@ -76,7 +76,7 @@ static int join_token(const struct control *c, const struct control_join *j, str
     size_t at;
     if (!ctl_find(c->tokens, c->ntokens, j->token_hash, &at)) {
         (void)sk_err_set(err, SK_ERR_DENIED, "the join token is not known here");
-        return sk_err_fix(err, "make a new one: skerry token create --site %.*s", SK_PRI(j->site));
+        return sk_err_fix(err, "make a new one: skerry token --site %.*s", SK_PRI(j->site));
     }
     struct ctl_token *t = c->tokens[at];
     if (t->used_by[0] != '\0') {
@@ -86,7 +86,7 @@ static int join_token(const struct control *c, const struct control_join *j, str
     }
     if (c->wall_ms >= t->expires_wall_ms) {
         (void)sk_err_set(err, SK_ERR_DENIED, "the join token has expired");
-        return sk_err_fix(err, "make a new one: skerry token create --site %.*s", SK_PRI(j->site));
+        return sk_err_fix(err, "make a new one: skerry token --site %.*s", SK_PRI(j->site));
     }
     if (!sk_str_is(j->site, t->site)) {
         (void)sk_err_set(err, SK_ERR_DENIED, "the join token is for site '%s', not '%.*s'", t->site,
@@ -107,7 +107,7 @@ static int join_place(const struct control *c, const struct control_join *j, str
 {
     if (ctl_node(c, j->node) != NULL) {
         (void)sk_err_set(err, SK_ERR_CONFLICT, "there is a node '%.*s' already", SK_PRI(j->node));
-        return sk_err_fix(err, "choose another --name, or first: skerry remove %.*s",
+        return sk_err_fix(err, "choose another name by --node, or first: skerry remove node %.*s",
                           SK_PRI(j->node));
     }
     for (size_t i = 0; i < c->nnodes && !c->lab; i++) {
@@ -595,7 +595,7 @@ void ctl_req_site_remove(struct control *c, struct ctl_req *req)
         if (c->nodes[i]->site == s) {
             (void)sk_err_set(&err, SK_ERR_CONFLICT, "site '%s' still has node '%s'", s->name,
                              c->nodes[i]->name);
-            (void)sk_err_fix(&err, "first: skerry remove %s", c->nodes[i]->name);
+            (void)sk_err_fix(&err, "first: skerry remove node %s", c->nodes[i]->name);
         }
     }
     if (err.code != 0) {
