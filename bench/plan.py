@@ -7,6 +7,7 @@ usage: plan.py [RUNS]. Worlds are made by a fixed seed: sites on a grid over Eur
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,16 +42,19 @@ def world(sites, nodes_each, services, replicas_all):
 
 
 def once(inventory, project):
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
     done = subprocess.run([common.SKERRY, "plan", "--inventory", inventory, "--json", project], capture_output=True,
                           text=True, check=False, timeout=600)
     wall = (time.monotonic() - start) * 1000
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (now.ru_utime - used.ru_utime + now.ru_stime - used.ru_stime) * 1000
     try:
         plan = json.loads(done.stdout)
     except ValueError:
         raise SystemExit(f"plan: status {done.returncode}: {done.stderr[:500]}") from None
     lost = [row for row in plan["losses"] if not row["ok"]]
-    return {"wall_ms": round(wall, 2), "status": done.returncode, "verdict": plan.get("verdict"),
+    return {"wall_ms": round(wall, 2), "cpu_ms": round(cpu, 2), "status": done.returncode, "verdict": plan.get("verdict"),
             "gap": plan["cost"].get("gap"), "losses": len(plan["losses"]), "losses_not_ok": len(lost),
             "problems": len(plan["problems"]), **{k + "_ms": v for k, v in plan["timing_ms"].items()}}
 

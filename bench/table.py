@@ -54,6 +54,7 @@ def plans(table):
         rows = [r for r in data["runs"] if r["world"] == world]
         what = f"`skerry plan`, {world}, {rows[0]['replicas']:,} replicas, wall"
         table.add(what, rows, "wall_ms", "ms", 50 if world == "3 sites, 6 nodes" else None)
+        table.add("the same, processor time (what others do matters less)", rows, "cpu_ms", "ms")
     return data
 
 
@@ -112,11 +113,14 @@ def main():
         memory(table, containers["runs"])
     sizes(table)
     host = next(d["machine"] for d in (containers, data, load("size")) if d)
-    loads = {d["name"]: mid(d["runs"], "busy_before") for d in (data, containers, swarm) if d}
+    crowds = []
+    for d in filter(None, (data, containers, swarm)):
+        share = mid(d["runs"], "busy_before")
+        crowds.append(f"{d['name']} " + (f"load average {d['machine']['load_before'][0]}" if share is None else f"{100 * share:.0f} %"))
     parts = ["<!-- Made by bench/table.py from docs/evidence/bench-*.json: do not edit. -->", "# Measurements", "",
              f"{host['cpus']} cores ({host['model']}), {host['memory_mb'] // 1024} GB, {host['system']}, Linux {host['kernel']}; "
              f"skerry at {host['commit']}, {host['at']}. `make bench` repeats all of it; raw results are in `docs/evidence/`.", "",
-             "Others used of the machine, just before a run (median): " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in loads.items()) +
+             "Others used of the machine, just before a run (median): " + ", ".join(crowds) +
              ". What they used makes every time here longer.", "",
              table.text(), "", "MB are 2^20 bytes. The clock and the counts are the measuring program's own; memory is from the kernel (smaps_rollup).", ""]
     gaps = [r["gap"] for r in data["runs"] if r["replicas"] > 100 and r["gap"] is not None] if data else []
@@ -125,6 +129,16 @@ def main():
     if containers and swarm:
         parts += ["## Beside Docker Swarm", "", f"{swarm['version']}, three managers in three network namespaces, same machine, same hour "
                   "(`bench/swarm.py` says how).", "", peer(containers["runs"], swarm), ""]
+    others = sorted(f for f in os.listdir(common.EVIDENCE) if "-earlier" in f)
+    if others:
+        parts += ["## Earlier series", "", "Not in the medians above, and not left out:", ""]
+        for name in others:
+            with open(os.path.join(common.EVIDENCE, name), encoding="utf-8") as f:
+                old = json.load(f)
+            key = "all_healthy_ms" if old["name"] == "containers" else "wall_ms"
+            parts.append(f"- `{name}`, load average {old['machine']['load_before'][0]} at its start: {key} " +
+                         ", ".join(f"{r[key]:,.0f}" for r in old["runs"]))
+        parts.append("")
     parts += ["## What falls short", "", *(table.short or ["Nothing of what has a goal here."]), ""]
     with open(PAGE, "w", encoding="utf-8") as f:
         f.write("\n".join(parts))
