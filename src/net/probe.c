@@ -23,6 +23,7 @@
 #define PENDING 16 /* probes whose echo is still waited for: 4 s at 250 ms */
 #define WINDOW 64  /* counters behind the newest that are still taken, once */
 #define OLD_NONCES 4
+#define STANDSTILL_US 500000 /* no tick for so long: this process did not run */
 
 struct target {
     char node[NET_NAME_SIZE];
@@ -53,6 +54,7 @@ struct net_probe {
     uint16_t port;
     uint8_t id[8], nonce[8];
     uint64_t counter;
+    int64_t ticked_us;                    /* the last time that the timer ran; 0 = never */
     uint8_t keys[2][NET_PROBE_KEY_BYTES]; /* now, before */
     unsigned nkeys;
     struct target *targets;
@@ -264,11 +266,26 @@ static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
 
 /* ---- datagrams out ---- */
 
+/* Time in which this process did not run, and could hear nobody, makes nobody silent. */
+static void note_tick(struct net_probe *probe)
+{
+    int64_t now_us = sys_now_us();
+    int64_t gap_us = probe->ticked_us ? now_us - probe->ticked_us : 0;
+
+    for (size_t i = 0; i < probe->ntargets && gap_us > STANDSTILL_US; i++) {
+        struct target *target = &probe->targets[i];
+        target->heard_us += target->nrtts ? gap_us : 0;
+        target->heard_us = target->heard_us > now_us ? now_us : target->heard_us;
+    }
+    probe->ticked_us = now_us;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct net_probe *probe = timer->data;
     struct net_probe_datagram ask = {.kind = NET_PROBE_ASK};
 
+    note_tick(probe);
     if (probe->nkeys == 0) {
         return;
     }
@@ -345,6 +362,7 @@ static int by_value(const void *a, const void *b)
 void net_probe_heard(const struct net_probe *probe, size_t index, struct net_heard *ret)
 {
     const struct target *target;
+    int64_t until_us = sys_now_us();
     int64_t sorted[SAMPLES];
     unsigned n;
 
@@ -357,7 +375,10 @@ void net_probe_heard(const struct net_probe *probe, size_t index, struct net_hea
     }
     memcpy(sorted, target->rtt_us, n * sizeof(sorted[0]));
     qsort(sorted, n, sizeof(sorted[0]), by_value);
-    ret->age_ms = (sys_now_us() - target->heard_us) / 1000;
+    if (until_us - probe->ticked_us > STANDSTILL_US) {
+        until_us = probe->ticked_us + STANDSTILL_US; /* asked before the timer noticed */
+    }
+    ret->age_ms = until_us > target->heard_us ? (until_us - target->heard_us) / 1000 : 0;
     ret->rtt_us = sorted[(n - 1) / 2];
     ret->rtt_us_min = sorted[0];
 }

@@ -78,6 +78,24 @@ static struct net_heard heard(struct net_probe *probe, size_t index)
     return h;
 }
 
+/* A machine that was paused did not hear anybody meanwhile: that is not their silence. */
+static void a_standstill_makes_nobody_silent(void **state)
+{
+    struct net_probe_target targets[] = {{"ams-1", b_address}};
+    (void)state;
+    assert_int_equal(net_probe_set_targets(a, targets, 1, NULL), 0);
+    run_ms(200);
+    net_probe_free(b);
+    b = NULL;
+    (void)uv_run(&loop, UV_RUN_ONCE);
+    (void)usleep(1500 * 1000);
+    assert_in_range(heard(a, 0).age_ms, 0, 900); /* before the loop runs again */
+    run_ms(50);
+    assert_in_range(heard(a, 0).age_ms, 0, 900); /* and after */
+    run_ms(1200);
+    assert_true(heard(a, 0).age_ms >= 1000); /* from then on it counts */
+}
+
 static void targets_are_heard_until_they_fall_silent(void **state)
 {
     struct net_probe_target targets[] = {{"ams-1", b_address}, {"par-1", "127.0.0.1:1"}};
@@ -339,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(targets_are_heard_until_they_fall_silent),
+        T(a_standstill_makes_nobody_silent),
         T(only_who_has_the_key),
         T(a_change_of_key_loses_nobody),
         T(another_node_cannot_answer),
