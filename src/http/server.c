@@ -6,6 +6,7 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,9 @@
 struct http_server {
     struct MHD_Daemon *daemon;
     struct http_config config;
+    struct http_server *before; /* what this one took over from, while it still answers */
+    pthread_t drain;            /* of one that was taken over: its thread, until joined */
+    atomic_bool hurry;
 };
 
 struct http_exchange {
@@ -286,12 +290,23 @@ int http_server_start(const struct http_config *config, struct http_server **ret
     return 0;
 }
 
+/* Waits for the one before, which a thread of its own stops. */
+static void join_before(struct http_server *server)
+{
+    if (server->before) {
+        atomic_store(&server->before->hurry, true);
+        (void)pthread_join(server->before->drain, NULL);
+        free(server->before);
+        server->before = NULL;
+    }
+}
+
 /* Stopping cuts connections off: what is under way is answered first, within a bound. */
 static void *stop_in_peace(void *arg)
 {
     struct http_server *server = arg;
 
-    for (int waited_ms = 0; waited_ms < DRAIN_MS; waited_ms += 50) {
+    for (int waited_ms = 0; waited_ms < DRAIN_MS && !atomic_load(&server->hurry); waited_ms += 50) {
         const union MHD_DaemonInfo *info =
             MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
         if (!info || info->num_connections == 0) {
@@ -299,7 +314,8 @@ static void *stop_in_peace(void *arg)
         }
         (void)usleep(50 * 1000);
     }
-    http_server_stop(server);
+    join_before(server);
+    MHD_stop_daemon(server->daemon);
     return NULL;
 }
 
@@ -308,7 +324,6 @@ int http_server_hand_over(struct http_server *old, const char *cert_pem, const c
 {
     struct http_server *server = sk_xcalloc(1, sizeof(*server));
     int fd = MHD_quiesce_daemon(old->daemon);
-    pthread_t thread;
     int r = 0;
 
     server->config = old->config;
@@ -317,24 +332,25 @@ int http_server_hand_over(struct http_server *old, const char *cert_pem, const c
     server->daemon = fd >= 0 ? start_tls(server, NULL, fd) : NULL;
     if (!server->daemon) {
         r = sk_err_errno(err, errno, "serve HTTPS with the renewed certificate");
-        free(server);
         if (fd >= 0) {
             (void)close(fd);
         }
-    } else {
-        server->config.cert_pem = server->config.key_pem = NULL;
-        *ret = server;
     }
+    server->config.cert_pem = server->config.key_pem = NULL;
+    server->before = old;
     /* its handlers may wait for the thread that calls this: it ends on a thread of its own */
-    SK_ASSERT(pthread_create(&thread, NULL, stop_in_peace, old) == 0);
-    (void)pthread_detach(thread);
+    SK_ASSERT(pthread_create(&old->drain, NULL, stop_in_peace, old) == 0);
+    *ret = server;
     return r;
 }
 
 void http_server_stop(struct http_server *server)
 {
     if (server) {
-        MHD_stop_daemon(server->daemon);
+        join_before(server);
+        if (server->daemon) {
+            MHD_stop_daemon(server->daemon);
+        }
         free(server);
     }
 }

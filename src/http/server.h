@@ -41,8 +41,9 @@ int http_server_start(const struct http_config *config, struct http_server **ret
                       struct sk_err *err);
 void http_server_stop(struct http_server *server); /* waits for handlers; NULL allowed */
 /* HTTPS with another certificate on the same socket, without a moment in which nobody listens.
- * `old` takes no more connections, answers those that it has, and frees itself; the call does not
- * wait for that. On failure nobody listens any more. */
+ * `old` takes no more connections, answers those that it has, and belongs to *ret; the call does
+ * not wait for that, stopping *ret does. On failure nobody listens any more, and *ret is set all
+ * the same: to what is to be stopped. */
 int http_server_hand_over(struct http_server *old, const char *cert_pem, const char *key_pem,
                           struct http_server **ret, struct sk_err *err);
 uint16_t http_server_port(const struct http_server *server);

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #define BODY_MAX 1000
 
 static sem_t entered, leave;
+static atomic_int left; /* slow calls that ended */
 
 static size_t body_max(struct sk_str method, struct sk_str path)
 {
@@ -53,6 +55,8 @@ static void handler(struct http_exchange *x, void *ctx)
     if (sk_str_is(http_path(x), "/slow")) {
         (void)sem_post(&entered);
         (void)sem_wait(&leave);
+        (void)usleep(100 * 1000);
+        atomic_fetch_add(&left, 1);
     }
     if (sk_str_is(http_path(x), "/stream")) {
         http_reply_stream(x, 200, "text/plain", read_numbers, free,
@@ -218,7 +222,15 @@ static void hand_over(void **state)
     (void)pthread_join(thread, NULL);
     assert_int_equal(slow.code, CURLE_OK);
     assert_string_equal(slow.answer.ptr, "GET /slow q= h=yes body=0 other");
-    http_server_stop(fresh);
+    /* whoever stops the new one may free what handlers of the old one still use */
+    sk_buf_clear(&slow.answer);
+    assert_int_equal(pthread_create(&thread, NULL, perform, &slow), 0);
+    (void)sem_wait(&entered);
+    assert_int_equal(http_server_hand_over(fresh, cert.ptr, key.ptr, &server, &err), 0);
+    (void)sem_post(&leave);
+    http_server_stop(server);
+    assert_int_equal(atomic_load(&left), 2);
+    (void)pthread_join(thread, NULL);
     sk_buf_release(&slow.answer);
     sk_buf_release(&now.answer);
     net_pem_wipe(&key);
