@@ -21,6 +21,7 @@ struct netd {
     struct doors *doors;
     struct member *member;
     struct sk_err failed;
+    bool stopping;
 };
 
 static void stop(struct netd *netd)
@@ -29,6 +30,10 @@ static void stop(struct netd *netd)
      */
     struct doors *doors = netd->doors;
 
+    if (netd->stopping) {
+        return;
+    }
+    netd->stopping = true;
     netd->doors = NULL;
     if (netd->cluster) {
         host_stop_calls(cluster_host(netd->cluster));
@@ -38,8 +43,10 @@ static void stop(struct netd *netd)
     netd->member = NULL;
     cluster_free(netd->cluster);
     netd->cluster = NULL;
-    uv_close((uv_handle_t *)&netd->on_term, NULL);
-    uv_close((uv_handle_t *)&netd->on_int, NULL);
+    /* Not closed yet: a second signal (of the supervisor, beside that of its group) would kill.
+     * They hold the loop no longer, which ends with all that was freed above. */
+    uv_unref((uv_handle_t *)&netd->on_term);
+    uv_unref((uv_handle_t *)&netd->on_int);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -126,8 +133,8 @@ int netd_run(const struct daemon_config *config, struct sk_err *err)
     SK_ASSERT(uv_signal_init(&netd->loop, &netd->on_term) == 0 &&
               uv_signal_init(&netd->loop, &netd->on_int) == 0);
     netd->on_term.data = netd->on_int.data = netd;
-    (void)uv_signal_start_oneshot(&netd->on_term, on_signal, SIGTERM);
-    (void)uv_signal_start_oneshot(&netd->on_int, on_signal, SIGINT);
+    (void)uv_signal_start(&netd->on_term, on_signal, SIGTERM);
+    (void)uv_signal_start(&netd->on_int, on_signal, SIGINT);
     r = start(netd, config, err);
     if (r == 0) {
         sk_log(SK_LOG_INFO, "started", "node=%s site=%s control=%s", config->node, config->site,
@@ -135,6 +142,9 @@ int netd_run(const struct daemon_config *config, struct sk_err *err)
     } else {
         stop(netd);
     }
+    (void)uv_run(&netd->loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&netd->on_term, NULL);
+    uv_close((uv_handle_t *)&netd->on_int, NULL);
     (void)uv_run(&netd->loop, UV_RUN_DEFAULT);
     SK_ASSERT(uv_loop_close(&netd->loop) == 0);
     net_revoked_free(netd->revoked);
