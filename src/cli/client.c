@@ -53,7 +53,7 @@ static int read_token(const struct cli *cli, struct sk_buf *ret, struct sk_err *
     if (!path || !*path) {
         (void)sk_err_set(err, SK_ERR_USAGE, "--server needs a bearer token");
         return sk_err_fix(
-            err, "make one with 'skerry key create --role operator', then give --token-file FILE");
+            err, "make one with 'skerry key NAME --role operator', then give --token-file FILE");
     }
     if (sys_file_read(path, 4096, ret, err) < 0) {
         return err ? err->code : SK_ERR_IO;

@@ -508,9 +508,10 @@ static void on_call(void *item, void *ctx)
         (void)sk_err_set(&call->err, SK_ERR_UNAUTHENTICATED,
                          call->is_unix ? "this user may not use the socket"
                                        : "no valid bearer token was given");
-        (void)sk_err_fix(&call->err, call->is_unix
-                                         ? "run as root or as the daemon's user"
-                                         : "make a key with 'skerry key create' on a server");
+        (void)sk_err_fix(&call->err,
+                         call->is_unix
+                             ? "run as root or as the daemon's user"
+                             : "make a key with 'skerry key NAME --role ROLE' on a server");
     } else if (call->role < call->needs) {
         (void)sk_err_set(&call->err, SK_ERR_DENIED, "this needs the role '%s'; '%.*s' is '%s'",
                          api_role_name(call->needs), SK_PRI(call->who), api_role_name(call->role));
