@@ -154,17 +154,22 @@ void front_take(struct front *front, const struct sk_node *assign)
 
 void front_set_identity(struct front *front, const struct net_identity *identity)
 {
+    struct net_identity fresh = {0};
     struct sk_err err = {0};
+    int r = net_identity_make(sk_str(identity->key_pem), sk_str(identity->cert_pem),
+                              sk_str(identity->ca_pem), &fresh, &err);
 
-    net_identity_release(&front->identity);
-    if (net_identity_make(sk_str(identity->key_pem), sk_str(identity->cert_pem),
-                          sk_str(identity->ca_pem), &front->identity, &err) < 0 ||
-        (front->ingress && !front->stopping &&
-         ingress_set_identity(front->ingress, sk_str(front->identity.cert_pem),
-                              sk_str(front->identity.key_pem), sk_str(front->identity.ca_pem),
-                              &err) < 0)) {
-        sk_log_err(SK_LOG_ERROR, "ingress keeps its old certificate", &err);
+    if (r == 0 && front->ingress && !front->stopping) {
+        r = ingress_set_identity(front->ingress, sk_str(fresh.cert_pem), sk_str(fresh.key_pem),
+                                 sk_str(fresh.ca_pem), &err);
     }
+    if (r < 0) {
+        sk_log_err(SK_LOG_ERROR, "ingress keeps its old certificate", &err);
+        net_identity_release(&fresh);
+        return;
+    }
+    net_identity_release(&front->identity);
+    front->identity = fresh;
 }
 
 struct front *front_new(uv_loop_t *loop, const struct daemon_config *config)

@@ -16,6 +16,7 @@
 #include "net/enrol.h"
 #include "net/probe.h"
 #include "sys/clock.h"
+#include "sys/file.h"
 
 #define RENEW_RETRY_MS 60000
 
@@ -27,6 +28,7 @@ struct member {
     struct net_client *client;
     struct agent_link *agent;
     struct net_probe *probe;
+    char probe_key[2 * NET_PROBE_KEY_BYTES + 1]; /* as last taken; "" until then */
     struct front *front;
     struct observed observed;
     struct sk_buf assign; /* the last frame, as it came */
@@ -138,18 +140,64 @@ static void take_revoked(struct member *member, const struct sk_node *frame)
     (void)net_client_recheck(member->client);
 }
 
+/*
+ * The key of the witness probes is kept beside the identity: a skerryd that starts again while
+ * control is out of reach must go on answering, or the others would count its node as silent.
+ */
+static void key_path(const struct member *member, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "%s/identity/probe.key", member->config->dir);
+}
+
+static void use_key(struct member *member, struct sk_str hex)
+{
+    uint8_t key[NET_PROBE_KEY_BYTES];
+
+    if (sk_unhex(hex, key, sizeof(key))) {
+        net_probe_set_key(member->probe, key);
+        explicit_bzero(key, sizeof(key));
+    }
+}
+
+static void take_key(struct member *member, struct sk_str hex)
+{
+    struct sk_err err = {0};
+    char path[512];
+
+    if (hex.len != 2 * NET_PROBE_KEY_BYTES || sk_str_is(hex, member->probe_key)) {
+        return;
+    }
+    (void)snprintf(member->probe_key, sizeof(member->probe_key), "%.*s", SK_PRI(hex));
+    use_key(member, hex);
+    key_path(member, path, sizeof(path));
+    if (sys_file_write(path, hex, 0600, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "probe key not kept", &err);
+    }
+}
+
+static void load_key(struct member *member)
+{
+    struct sk_buf hex = SK_BUF_INIT;
+    char path[512];
+
+    key_path(member, path, sizeof(path));
+    if (sys_file_read(path, 1024, &hex, NULL) == 0) { /* none yet: the first assignment brings it */
+        use_key(member, sk_buf_str(&hex));
+    }
+    if (hex.ptr) {
+        explicit_bzero(hex.ptr, hex.cap);
+    }
+    sk_buf_release(&hex);
+}
+
 static void take_probes(struct member *member, const struct sk_node *frame)
 {
     const struct sk_node *list = sk_map_seq(frame, "probe");
     struct net_probe_target targets[NET_PROBE_TARGETS_MAX];
     struct sk_err err = {0};
-    uint8_t key[NET_PROBE_KEY_BYTES];
     size_t n = 0;
 
-    if (sk_unhex(sk_map_str(frame, "probe_key", SK_STR("")), key, sizeof(key))) {
-        net_probe_set_key(member->probe, key);
-        explicit_bzero(key, sizeof(key));
-    }
+    take_key(member, sk_map_str(frame, "probe_key", SK_STR("")));
     for (uint32_t i = 0; list && i < list->count && n < NET_PROBE_TARGETS_MAX; i++) {
         const struct sk_node *row = &list->u.items[i];
         if (row->kind == SK_MAP) {
@@ -300,7 +348,11 @@ static int start_probe(struct member *member, struct sk_err *err)
 
     (void)snprintf(address, sizeof(address), "%s:%u", member->config->listen,
                    member->config->probe_port);
-    return net_probe_new(member->loop, &cfg, &member->probe, err);
+    if (net_probe_new(member->loop, &cfg, &member->probe, err) < 0) {
+        return err->code;
+    }
+    load_key(member);
+    return 0;
 }
 
 int member_new(uv_loop_t *loop, const struct member_config *config, struct member **ret,
