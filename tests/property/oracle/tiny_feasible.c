@@ -148,11 +148,12 @@ static bool survives(struct search *q, int placed)
 static bool place_from(struct search *q, int at)
 {
     const struct tiny *t = q->t;
-    int i = q->order[at];
+    int i;
 
     if (at == t->nservices) {
         return true;
     }
+    i = q->order[at];
     for (int c = 0; c < q->nchoices[i] && q->steps >= 0; c++) {
         const struct choice *choice = &q->choices[i][c];
         bool room = true, found = false;

@@ -66,12 +66,16 @@ static void serve(int listener, const char *id)
     char body[64];
     char reply[256];
     int len = snprintf(body, sizeof(body), "instance=%s\nnode=n\nsite=%s\n", id, id);
+    (void)signal(SIGPIPE, SIG_IGN); /* a caller that has gone must not end the replica */
     len = snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len,
                    body);
     for (;;) {
         (void)poll(fds, count, -1);
         if (fds[0].revents != 0 && count < SK_ARRAY_LEN(fds)) {
-            fds[count++] = (struct pollfd){accept(listener, NULL, NULL), POLLIN, 0};
+            int fd = accept(listener, NULL, NULL);
+            if (fd >= 0) {
+                fds[count++] = (struct pollfd){fd, POLLIN, 0};
+            }
         }
         for (nfds_t i = 1; i < count; i++) {
             char request[8192];
