@@ -65,6 +65,8 @@ extern const size_t cli_ncommands;
 const struct cli_command *cli_find(struct sk_str name);
 bool cli_flag(const struct cli *cli, const char *name);
 const char *cli_value(const struct cli *cli, const char *name); /* the last one given, or NULL */
+/* The data folder of --data, else of $SKERRY_DATA, else /var/lib/skerry. */
+const char *cli_data_dir(const struct cli *cli);
 const char *cli_value_at(const struct cli *cli, const char *name, size_t index);
 
 int cli_parse(struct cli *cli, int argc, char **argv, struct sk_err *err);

@@ -25,14 +25,8 @@ struct api_client {
 
 static int use_socket(struct api_client *client, const struct cli *cli, struct sk_err *err)
 {
-    const char *dir = cli_value(cli, "data");
+    const char *dir = cli_data_dir(cli);
 
-    if (!dir) {
-        dir = getenv("SKERRY_DATA");
-    }
-    if (!dir || !*dir) {
-        dir = "/var/lib/skerry";
-    }
     (void)snprintf(client->data_dir, sizeof(client->data_dir), "%s", dir);
     if ((size_t)snprintf(client->socket_path, sizeof(client->socket_path), "%s/run/api.sock", dir) >
         100) {

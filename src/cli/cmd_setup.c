@@ -44,16 +44,6 @@ static const struct cli_option join_options[] = {
     {"token-file", "FILE", "file with the join token (default: standard input)", false},
 };
 
-static const char *data_dir(const struct cli *cli)
-{
-    const char *dir = cli_value(cli, "data");
-
-    if (!dir) {
-        dir = getenv("SKERRY_DATA");
-    }
-    return dir && *dir ? dir : "/var/lib/skerry";
-}
-
 static int copy_value(const struct cli *cli, const char *name, char *out, size_t size,
                       struct sk_err *err)
 {
@@ -105,12 +95,12 @@ static int read_setup(const struct cli *cli, struct daemon_setup *setup, struct 
 {
     struct daemon_config *c = &setup->config;
 
-    if (strlen(data_dir(cli)) > 90) {
+    if (strlen(cli_data_dir(cli)) > 90) {
         return sk_err_set(err, SK_ERR_USAGE,
                           "the data folder's path '%s' is too long for its unix sockets",
-                          data_dir(cli));
+                          cli_data_dir(cli));
     }
-    daemon_config_init(c, data_dir(cli));
+    daemon_config_init(c, cli_data_dir(cli));
     if (!cli_value(cli, "site") || !sk_str_is_label(sk_str(cli_value(cli, "site")))) {
         (void)sk_err_set(err, SK_ERR_USAGE,
                          "the name of this server's site is needed, of [a-z0-9-]");
@@ -227,8 +217,9 @@ static const struct cli_option daemon_options[] = {
 
 static int run_daemon(struct cli *cli, struct sk_err *err)
 {
-    struct daemon_options options = {
-        .dir = data_dir(cli), .role = cli_value(cli, "role"), .verbose = cli_flag(cli, "verbose")};
+    struct daemon_options options = {.dir = cli_data_dir(cli),
+                                     .role = cli_value(cli, "role"),
+                                     .verbose = cli_flag(cli, "verbose")};
 
     if (options.role && strcmp(options.role, "net") != 0 && strcmp(options.role, "agent") != 0) {
         (void)sk_err_set(err, SK_ERR_USAGE, "--role: '%s' is none", options.role);

@@ -71,6 +71,16 @@ const char *cli_value(const struct cli *cli, const char *name)
     return found;
 }
 
+const char *cli_data_dir(const struct cli *cli)
+{
+    const char *dir = cli_value(cli, "data");
+
+    if (!dir) {
+        dir = getenv("SKERRY_DATA");
+    }
+    return dir && *dir ? dir : "/var/lib/skerry";
+}
+
 bool cli_flag(const struct cli *cli, const char *name)
 {
     return cli_value(cli, name) != NULL;
