@@ -210,6 +210,29 @@ static int check_verb(const struct cli *cli, struct sk_err *err)
     return 0;
 }
 
+typedef int facts_fn(const struct cli *cli, struct sk_jw *w, struct sk_err *err);
+
+/* `skerry site|node set NAME`: the members that `facts` writes, as one change. */
+static int set_facts(struct cli *cli, const char *collection, facts_fn *facts, struct sk_err *err)
+{
+    struct sk_buf path = SK_BUF_INIT, body = SK_BUF_INIT;
+    struct sk_jw w;
+    int r = check_verb(cli, err);
+
+    sk_buf_adds(&path, collection);
+    api_escape(&path, sk_str(cli->args[1]));
+    sk_jw_init(&w, &body);
+    sk_jw_obj(&w);
+    r = r < 0 ? r : facts(cli, &w, err);
+    if (r == 0) {
+        sk_jw_obj_end(&w);
+        r = change(cli, "PATCH", &path, sk_buf_str(&body), print_done, err);
+    }
+    sk_buf_release(&path);
+    sk_buf_release(&body);
+    return r;
+}
+
 static const struct cli_option site_options[] = {
     {"region", "NAME", "the region that residency speaks of, such as eu", false},
     {"country", "CC", "two letters, such as DE", false},
@@ -220,30 +243,22 @@ static const struct cli_option site_options[] = {
     {"trust", "NAME", "full, storage or control", false},
 };
 
+static int site_facts(const struct cli *cli, struct sk_jw *w, struct sk_err *err)
+{
+    int r;
+
+    (void)put_text(cli, w, "region", "region");
+    (void)put_text(cli, w, "country", "country");
+    (void)put_text(cli, w, "provider", "provider");
+    (void)put_text(cli, w, "trust", "trust");
+    r = put_place(cli, w, err);
+    r = r < 0 ? r : put_number(cli, w, "egress-per-gb", "egress_per_gb", err);
+    return r < 0 ? r : put_number(cli, w, "price-gb-month", "price_gb_month", err);
+}
+
 static int run_site(struct cli *cli, struct sk_err *err)
 {
-    struct sk_buf path = SK_BUF_INIT, body = SK_BUF_INIT;
-    struct sk_jw w;
-    int r = check_verb(cli, err);
-
-    sk_buf_adds(&path, "/v1/sites/");
-    api_escape(&path, sk_str(cli->args[1]));
-    sk_jw_init(&w, &body);
-    sk_jw_obj(&w);
-    (void)put_text(cli, &w, "region", "region");
-    (void)put_text(cli, &w, "country", "country");
-    (void)put_text(cli, &w, "provider", "provider");
-    (void)put_text(cli, &w, "trust", "trust");
-    r = r < 0 ? r : put_place(cli, &w, err);
-    r = r < 0 ? r : put_number(cli, &w, "egress-per-gb", "egress_per_gb", err);
-    r = r < 0 ? r : put_number(cli, &w, "price-gb-month", "price_gb_month", err);
-    if (r == 0) {
-        sk_jw_obj_end(&w);
-        r = change(cli, "PATCH", &path, sk_buf_str(&body), print_done, err);
-    }
-    sk_buf_release(&path);
-    sk_buf_release(&body);
-    return r;
+    return set_facts(cli, "/v1/sites/", site_facts, err);
 }
 
 static const struct cli_option node_options[] = {
@@ -254,28 +269,20 @@ static const struct cli_option node_options[] = {
     {"disk", "SIZE", "what it offers to services", false},
 };
 
+static int node_facts(const struct cli *cli, struct sk_jw *w, struct sk_err *err)
+{
+    int r;
+
+    (void)put_text(cli, w, "memory", "memory");
+    (void)put_text(cli, w, "disk", "disk");
+    r = put_number(cli, w, "cpus", "cpus", err);
+    r = r < 0 ? r : put_number(cli, w, "price-hour", "price_hour", err);
+    return r < 0 ? r : put_labels(cli, w, err);
+}
+
 static int run_node(struct cli *cli, struct sk_err *err)
 {
-    struct sk_buf path = SK_BUF_INIT, body = SK_BUF_INIT;
-    struct sk_jw w;
-    int r = check_verb(cli, err);
-
-    sk_buf_adds(&path, "/v1/nodes/");
-    api_escape(&path, sk_str(cli->args[1]));
-    sk_jw_init(&w, &body);
-    sk_jw_obj(&w);
-    (void)put_text(cli, &w, "memory", "memory");
-    (void)put_text(cli, &w, "disk", "disk");
-    r = r < 0 ? r : put_number(cli, &w, "cpus", "cpus", err);
-    r = r < 0 ? r : put_number(cli, &w, "price-hour", "price_hour", err);
-    r = r < 0 ? r : put_labels(cli, &w, err);
-    if (r == 0) {
-        sk_jw_obj_end(&w);
-        r = change(cli, "PATCH", &path, sk_buf_str(&body), print_done, err);
-    }
-    sk_buf_release(&path);
-    sk_buf_release(&body);
-    return r;
+    return set_facts(cli, "/v1/nodes/", node_facts, err);
 }
 
 /* ---- drain, undrain, remove ---- */
