@@ -3,8 +3,9 @@
 #include "plan/verify/verify.h"
 
 /* On a worker thread: reads the job, which nobody changes, and touches nothing else. */
-int control_plan_run(const struct control_plan_job *job, int threads, struct plan **ret_plan,
-                     bool *ret_verified, struct sk_buf *ret_findings, struct sk_err *err)
+int control_plan_run(const struct control_plan_job *job, int threads, int64_t (*now_us)(void),
+                     struct plan **ret_plan, bool *ret_verified, struct sk_buf *ret_findings,
+                     struct sk_err *err)
 {
     struct plan_input in = job->input;
     struct plan *plan = NULL;
@@ -12,6 +13,7 @@ int control_plan_run(const struct control_plan_job *job, int threads, struct pla
     bool verified = true;
 
     in.threads = threads < 1 ? 1 : threads;
+    in.now_us = now_us;
     int rc = plan_make(&in, &plan, err);
     if (rc < 0) {
         return sk_err_wrap(err, "plan");

@@ -197,8 +197,8 @@ static void submit_load(struct host *host)
 static void plan_run(struct sys_job *base)
 {
     struct plan_job *job = (struct plan_job *)base;
-    job->result =
-        control_plan_run(job->work, 1, &job->plan, &job->verified, &job->findings, &job->err);
+    job->result = control_plan_run(job->work, 1, sys_now_us, &job->plan, &job->verified,
+                                   &job->findings, &job->err);
 }
 
 static void plan_done(struct sys_job *base)

@@ -153,7 +153,7 @@ struct plan {
     size_t nwarnings;
     struct {
         double read, plan, losses, total,
-            print; /* disjoint parts but total; set by the caller, who has a clock */
+            print; /* disjoint parts but total; read and print are the caller's */
     } timing_ms;
 };
 

@@ -34,9 +34,14 @@ static double best_bound(const struct pl_world *w, bool goals, double upper)
     return dual > sum ? dual : sum;
 }
 
+static int64_t now_us(const struct plan_input *in)
+{
+    return in->now_us != NULL ? in->now_us() : 0;
+}
+
 /* Everything that describes the finished placement, whatever the verdict. */
-static void report(struct pl_state *st, const struct pl_buckets *buckets, bool whole,
-                   struct plan *plan)
+static void report(const struct plan_input *in, struct pl_state *st,
+                   const struct pl_buckets *buckets, bool whole, struct plan *plan)
 {
     pl_report_number(st);
     pl_report_placements(st, plan);
@@ -44,12 +49,14 @@ static void report(struct pl_state *st, const struct pl_buckets *buckets, bool w
     pl_report_cost(st, buckets, plan);
     pl_report_latency(st, plan);
     pl_report_moves(st, plan);
+    int64_t began = now_us(in);
     pl_losses_rows(st, whole, plan);
     pl_node_losses(st, plan);
+    plan->timing_ms.losses = (double)(now_us(in) - began) / 1000.0;
     pl_report_warnings(st, buckets, plan);
 }
 
-static void make(struct pl_world *w, struct plan *plan)
+static void make(const struct plan_input *in, struct pl_world *w, struct plan *plan)
 {
     struct pl_buckets buckets;
     pl_buckets_plan(w, &buckets);
@@ -67,7 +74,7 @@ static void make(struct pl_world *w, struct plan *plan)
     } else {
         pl_place_rest(&placer, st);
     }
-    report(st, &buckets, whole, plan);
+    report(in, st, &buckets, whole, plan);
     bool ok = whole && !pl_buckets_broken(&buckets) && !pl_static_broken(w);
     if (ok) {
         SK_ASSERT(!pl_losses_broken(plan));
@@ -105,6 +112,7 @@ bool pl_trial_ok(const struct plan_input *in)
 int plan_make(const struct plan_input *in, struct plan **ret_plan, struct sk_err *err)
 {
     struct pl_world w;
+    int64_t began = now_us(in);
     int rc = pl_world_init(&w, in, err);
     if (rc < 0) {
         return rc;
@@ -112,9 +120,11 @@ int plan_make(const struct plan_input *in, struct plan **ret_plan, struct sk_err
     struct plan *plan = plan_new();
     plan->based_on_store = sk_arena_str(plan->arena, in->based_on_store);
     plan->based_on_revision = in->based_on_revision;
-    make(&w, plan);
+    make(in, &w, plan);
     pl_world_release(&w);
     plan_seal(plan);
+    plan->timing_ms.total = (double)(now_us(in) - began) / 1000.0;
+    plan->timing_ms.plan = plan->timing_ms.total - plan->timing_ms.losses;
     *ret_plan = plan;
     return 0;
 }

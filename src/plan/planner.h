@@ -26,11 +26,14 @@ struct plan_input {
     /* How the loss of a site bears on control. NULL: offline, every row says "kept". */
     bool (*control_kept)(void *ctx, const struct sk_str *lost, size_t nlost);
     void *control_ctx;
+    /* The caller's clock, for timing_ms alone: nothing else of a plan depends on it. NULL: zeros. */
+    int64_t (*now_us)(void);
 };
 void plan_input_init(struct plan_input *in);
 
 /* Always makes a plan (its verdict tells); fails only on input beyond its bounds (SK_ERR_LIMIT).
- * Sealed. plan_free(). */
+ * Sealed. plan_free(). With a clock, timing_ms.losses is what the tables of losses took and
+ * timing_ms.plan the rest; total is their sum until the caller adds its own parts. */
 int plan_make(const struct plan_input *in, struct plan **ret_plan, struct sk_err *err);
 
 #endif

@@ -75,6 +75,9 @@ def good_plan(folder):
     check("plan --json: format", plan["format"] == "skerry.plan/1")
     check("plan --json: six replicas", len(plan["placements"]) == 6)
     check("plan --json: one row a site", [row["lost"] for row in plan["losses"]] == [["ams"], ["fra"], ["par"]])
+    t = plan["timing_ms"]
+    check("plan --json: the time of the losses is measured", t["losses"] > 0 and t["plan"] > 0 and t["read"] > 0, t)
+    check("plan --json: the parts are disjoint", abs(t["read"] + t["plan"] + t["losses"] - t["total"]) < 1e-6, t)
     again = json.loads(run("plan", "--inventory", inv, "--json", "--threads", "2", app)[1])
     plan.pop("timing_ms"), again.pop("timing_ms")
     check("plan --json: the same at two threads", plan == again)

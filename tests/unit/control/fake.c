@@ -184,7 +184,7 @@ static void do_plan(struct fake *f, uint64_t request, const struct control_plan_
     bool verified = false;
     struct sk_buf findings = SK_BUF_INIT;
     struct sk_err err = {0};
-    int rc = control_plan_run(job, 1, &plan, &verified, &findings, &err);
+    int rc = control_plan_run(job, 1, NULL, &plan, &verified, &findings, &err);
     struct control_event ev = {.kind = CONTROL_EV_PLAN_DONE};
 
     f->plans++;

@@ -128,7 +128,7 @@ static void unverified_plan_is_refused(void **state)
     bool verified = false;
     struct sk_buf findings = SK_BUF_INIT;
     assert_int_equal(
-        control_plan_run(out.items[0].u.plan.job, 1, &plan, &verified, &findings, NULL), 0);
+        control_plan_run(out.items[0].u.plan.job, 1, NULL, &plan, &verified, &findings, NULL), 0);
     assert_true(verified);
     struct control_event done = {.kind = CONTROL_EV_PLAN_DONE, .now_ms = f->now_ms};
     done.wall_ms = ev.wall_ms;

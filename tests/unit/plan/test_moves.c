@@ -157,6 +157,34 @@ static void test_near_too_dear(void **state)
     mk_free(m);
 }
 
+static int64_t ticks;
+
+/* Each look at this clock finds it a millisecond later. */
+static int64_t ticking(void)
+{
+    return ticks += 1000;
+}
+
+static void test_time_in_parts(void **state)
+{
+    (void)state;
+    struct node *ams;
+    struct mk *m = world(&ams);
+    mk_svc(m, "a", 2, 1, 64);
+    struct plan *without = mk_plan(m, NULL);
+    assert_true(without->timing_ms.total == 0 && without->timing_ms.losses == 0);
+    mk_input(m)->now_us = ticking;
+    struct plan *with = mk_plan(m, NULL);
+    assert_true(with->timing_ms.losses >= 1);
+    assert_true(with->timing_ms.plan >= 1);
+    assert_true(with->timing_ms.plan + with->timing_ms.losses == with->timing_ms.total);
+    assert_true(with->timing_ms.total == (double)(ticks / 1000 - 1));
+    assert_string_equal(with->id, without->id);
+    plan_free(without);
+    plan_free(with);
+    mk_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +194,7 @@ int main(void)
         cmocka_unit_test(test_numbers_stay),
         cmocka_unit_test(test_near),
         cmocka_unit_test(test_near_too_dear),
+        cmocka_unit_test(test_time_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
