@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
+#include <stdio.h>
 
 #include "base/mem.h"
-#include "base/units.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/offline.h"
@@ -11,7 +10,6 @@
 #include "cli/wait.h"
 
 #define APPLY_TIMEOUT_MS 125000
-#define WAIT_DEFAULT_MS 300000
 
 static const struct cli_option options[] = {
     {"plan", "ID", "carry out exactly this plan, or refuse when the state has moved since", false},
@@ -29,33 +27,15 @@ struct apply {
 
 static int preview(struct cli *cli, struct apply *a, struct sk_err *err)
 {
-    const char *want = cli_value(cli, "plan");
-    struct sk_buf out = SK_BUF_INIT;
-
     if (remote_current(a->client, &a->current, err) < 0 ||
-        remote_plan(a->client, a->world.projects, a->world.nprojects, false, &a->plan, err) < 0) {
+        remote_plan(a->client, a->world.projects, a->world.nprojects, false, &a->plan, err) < 0 ||
+        remote_expect(cli, a->plan, "look at the new plan with 'skerry plan', then apply that",
+                      err) < 0) {
         return err->code;
     }
-    /* as printed for people, or whole */
-    if (want &&
-        (strlen(want) < PLAN_ID_SHOWN || !sk_str_starts(sk_str(a->plan->id), sk_str(want)))) {
-        (void)sk_err_set(err, SK_ERR_CONFLICT,
-                         "plan %s is not what the state leads to any more; now it is %s", want,
-                         a->plan->id);
-        return sk_err_fix(err, "look at the new plan with 'skerry plan', then apply that");
-    }
     if (!cli->json || a->plan->verdict != PLAN_OK) {
-        if (cli->json) {
-            struct sk_jw w;
-            sk_jw_init(&w, &out);
-            plan_write_json(a->plan, &w);
-            sk_buf_addc(&out, '\n');
-        } else {
-            plan_text(cli, a->plan, a->current, cli_flag(cli, "all"), &out);
-        }
-        cli_write(sk_buf_str(&out));
+        plan_show(cli, a->plan, a->current);
     }
-    sk_buf_release(&out);
     return 0;
 }
 
@@ -81,18 +61,6 @@ static int carry_out(struct cli *cli, struct apply *a, struct sk_err *err)
     return r;
 }
 
-static int wait_for_it(struct cli *cli, struct apply *a, struct sk_err *err)
-{
-    const char *timeout = cli_value(cli, "timeout");
-    int64_t ms = WAIT_DEFAULT_MS;
-
-    if (timeout && sk_parse_duration(sk_str(timeout), &ms, err) < 0) {
-        err->code = SK_ERR_USAGE;
-        return sk_err_wrap(err, "--timeout");
-    }
-    return wait_healthy(a->client, a->plan, ms, err);
-}
-
 static int run(struct cli *cli, struct sk_err *err)
 {
     struct apply a = {0};
@@ -105,7 +73,7 @@ static int run(struct cli *cli, struct sk_err *err)
     } else if (r == 0) {
         r = carry_out(cli, &a, err);
         if (r == 0 && cli_flag(cli, "wait")) {
-            r = wait_for_it(cli, &a, err);
+            r = wait_as_told(cli, a.client, a.plan, err);
         }
     }
     plan_free(a.plan);

@@ -448,3 +448,19 @@ void plan_text(const struct cli *cli, const struct plan *plan, const struct plan
     plan_text_problems(plan, out);
     text_verdict(plan, out);
 }
+
+void plan_show(const struct cli *cli, const struct plan *plan, const struct plan *current)
+{
+    struct sk_buf out = SK_BUF_INIT;
+
+    if (cli->json) {
+        struct sk_jw w;
+        sk_jw_init(&w, &out);
+        plan_write_json(plan, &w);
+        sk_buf_addc(&out, '\n');
+    } else {
+        plan_text(cli, plan, current, cli_flag(cli, "all"), &out);
+    }
+    cli_write(sk_buf_str(&out));
+    sk_buf_release(&out);
+}

@@ -17,6 +17,8 @@
  */
 void plan_text(const struct cli *cli, const struct plan *plan, const struct plan *current, bool all,
                struct sk_buf *out);
+/* Writes a plan to standard output: as one line of JSON where that is asked for, else as text. */
+void plan_show(const struct cli *cli, const struct plan *plan, const struct plan *current);
 /* Its warnings and problems, each with its fix: a part of plan_text(). A problem names its service,
  * the lost sites, what is short and by how much. */
 void plan_text_problems(const struct plan *plan, struct sk_buf *out);

@@ -16,6 +16,11 @@ void remote_body(struct project *const *projects, size_t nprojects, const char *
 /* The plan that these projects would make; nothing is changed. */
 int remote_plan(struct api_client *client, struct project *const *projects, size_t nprojects,
                 bool pairs, struct plan **ret, struct sk_err *err);
+/* What a rebalance would make of it; nothing is changed. */
+int remote_rebalance(struct api_client *client, struct plan **ret, struct sk_err *err);
+/* SK_ERR_CONFLICT with `fix` where --plan names another plan than this one. */
+int remote_expect(const struct cli *cli, const struct plan *plan, const char *fix,
+                  struct sk_err *err);
 /* The plan in force; *ret NULL when nothing was applied yet. */
 int remote_current(struct api_client *client, struct plan **ret, struct sk_err *err);
 

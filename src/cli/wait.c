@@ -11,6 +11,7 @@
 #define POLL_MS 200
 #define TALK_MS 2000
 #define CALL_TIMEOUT_MS 10000
+#define WAIT_DEFAULT_MS 300000
 /* A replica may fail and be started again; one that failed this often, or stays failed this long,
  * is not coming. */
 #define RESTARTS_MAX 3
@@ -151,4 +152,17 @@ int wait_healthy(struct api_client *client, const struct plan *plan, int64_t tim
         }
         (void)usleep(POLL_MS * 1000);
     }
+}
+
+int wait_as_told(const struct cli *cli, struct api_client *client, const struct plan *plan,
+                 struct sk_err *err)
+{
+    const char *timeout = cli_value(cli, "timeout");
+    int64_t ms = WAIT_DEFAULT_MS;
+
+    if (timeout && sk_parse_duration(sk_str(timeout), &ms, err) < 0) {
+        err->code = SK_ERR_USAGE;
+        return sk_err_wrap(err, "--timeout");
+    }
+    return wait_healthy(client, plan, ms, err);
 }

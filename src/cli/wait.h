@@ -14,4 +14,8 @@
 int wait_healthy(struct api_client *client, const struct plan *plan, int64_t timeout_ms,
                  struct sk_err *err);
 
+/* The same, for as long as --timeout says (5 minutes unless told). */
+int wait_as_told(const struct cli *cli, struct api_client *client, const struct plan *plan,
+                 struct sk_err *err);
+
 #endif

@@ -166,6 +166,7 @@ struct control_request {
         } apply;
         struct {
             int64_t max_moves;         /* < 0: no bound. More needed: refused, told in the reply */
+            struct sk_str expect_plan; /* "" or "sha256:..." */
             bool dry_run;
         } rebalance;
         struct {
@@ -366,8 +367,8 @@ struct control_plan_job {
 };
 
 /* plan_make() and, for jobs that are not relaxed, verify_plan() against the same input. Pure; any
- * thread. *ret_findings is "" when nothing was found. `now_us`: a clock for the plan's timing_ms, or
- * NULL. */
+ * thread. *ret_findings is "" when nothing was found. `now_us`: a clock for the plan's timing_ms,
+ * or NULL. */
 int control_plan_run(const struct control_plan_job *job, int threads, int64_t (*now_us)(void),
                      struct plan **ret_plan, bool *ret_verified, struct sk_buf *ret_findings,
                      struct sk_err *err);

@@ -412,6 +412,19 @@ static bool wants_only_plan(const struct control_request *r)
            (r->kind == CONTROL_REQ_REBALANCE && r->u.rebalance.dry_run);
 }
 
+/* The only plan that this request may bring into force; "" = whichever it is. */
+static struct sk_str expected_plan(const struct control_request *r)
+{
+    switch (r->kind) {
+    case CONTROL_REQ_APPLY:
+        return r->u.apply.expect_plan;
+    case CONTROL_REQ_REBALANCE:
+        return r->u.rebalance.expect_plan;
+    default:
+        return SK_STR("");
+    }
+}
+
 static void reply_plan(struct control *c, struct ctl_job *job)
 {
     struct sk_buf json = SK_BUF_INIT;
@@ -437,14 +450,12 @@ static void request_finish(struct control *c, struct ctl_job *job)
         ctl_refuse(c, sk_steal(job->req), &err);
     } else if (wants_only_plan(r)) {
         reply_plan(c, job);
-    } else if (job->basis != c->basis && r->kind == CONTROL_REQ_APPLY &&
-               r->u.apply.expect_plan.len > 0) {
+    } else if (job->basis != c->basis && expected_plan(r).len > 0) {
         refuse(c, sk_steal(job->req), SK_ERR_CONFLICT, "the state moved while this was planned",
                "plan again");
     } else if (job->basis != c->basis) {
         again(c, job);
-    } else if (r->kind == CONTROL_REQ_APPLY && r->u.apply.expect_plan.len > 0 &&
-               !sk_str_is(r->u.apply.expect_plan, plan->id)) {
+    } else if (expected_plan(r).len > 0 && !sk_str_is(expected_plan(r), plan->id)) {
         (void)sk_err_set(&err, SK_ERR_CONFLICT, "the state moved: the plan is now '%s'", plan->id);
         (void)sk_err_fix(&err, "look at the new plan, then apply that one");
         reply_plan_error(c, sk_steal(job->req), plan, &err);
@@ -454,7 +465,7 @@ static void request_finish(struct control *c, struct ctl_job *job)
                plan->nmoves > (size_t)r->u.rebalance.max_moves) {
         (void)sk_err_set(&err, SK_ERR_POLICY, "%zu moves are needed, %lld are allowed",
                          plan->nmoves, (long long)r->u.rebalance.max_moves);
-        (void)sk_err_fix(&err, "allow them: --moves %zu", plan->nmoves);
+        (void)sk_err_fix(&err, "allow them: --budget %zu", plan->nmoves);
         reply_plan_error(c, sk_steal(job->req), plan, &err);
     } else {
         commit_request(c, job, plan->verdict == PLAN_OK);

@@ -128,6 +128,8 @@ struct ctl_req *ctl_req_api(const struct control_request *in)
         to->u.target.name = ctl_arena_dup(a, in->u.target.name);
         break;
     case CONTROL_REQ_REBALANCE:
+        to->u.rebalance.expect_plan = ctl_arena_dup(a, in->u.rebalance.expect_plan);
+        break;
     case CONTROL_REQ_COUNT:
         break;
     }

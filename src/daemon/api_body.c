@@ -162,8 +162,8 @@ API_FILL(api_fill_apply)
 
 API_FILL(api_fill_rebalance)
 {
-    static const struct key_spec specs[] = {{"max_moves", SK_NUMBER, false},
-                                            {"dry_run", SK_BOOL, false}};
+    static const struct key_spec specs[] = {
+        {"max_moves", SK_NUMBER, false}, {"dry_run", SK_BOOL, false}, {"plan", SK_STRING, false}};
     const struct sk_node *body;
 
     (void)segment;
@@ -174,6 +174,7 @@ API_FILL(api_fill_rebalance)
     call->request.kind = CONTROL_REQ_REBALANCE;
     call->request.u.rebalance.max_moves = sk_map_int(body, "max_moves", -1);
     call->request.u.rebalance.dry_run = sk_map_bool(body, "dry_run", false);
+    call->request.u.rebalance.expect_plan = sk_map_str(body, "plan", SK_STR(""));
     return 0;
 }
 

@@ -26,7 +26,8 @@ struct plan_input {
     /* How the loss of a site bears on control. NULL: offline, every row says "kept". */
     bool (*control_kept)(void *ctx, const struct sk_str *lost, size_t nlost);
     void *control_ctx;
-    /* The caller's clock, for timing_ms alone: nothing else of a plan depends on it. NULL: zeros. */
+    /* The caller's clock, for timing_ms alone: nothing else of a plan depends on it. NULL: zeros.
+     */
     int64_t (*now_us)(void);
 };
 void plan_input_init(struct plan_input *in);

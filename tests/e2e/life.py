@@ -299,6 +299,38 @@ def drain(c, r):
     c.settled({"web": 3})
 
 
+def rebalance(c, r):
+    ps = c.settled({"web": 3})
+    place = {i["replica"]: (i["node"], i["id"]) for i in ps}
+    for node in c.nodes:
+        if node != "hub-1":
+            used = any(n == node for n, _ in place.values())
+            c.cli("node", "set", node, "--price-hour", "9" if used else "0.01")
+    plan = c.get("rebalance", "--dry-run")
+    moves = len(plan["moves"])
+    r.check("rebalance: what is dear would move", moves > 0, plan)
+    code, out, err = c.cli("rebalance", "--dry-run")
+    r.check("rebalance --dry-run for people", code == 0 and plan["id"][:19] in out and not err, (code, out, err))
+    r.check("rebalance: at most 100 columns", all(len(line) <= 100 for line in out.splitlines()), out)
+    code, out, err = c.cli("rebalance", "--budget", str(moves - 1))
+    r.equal("rebalance over its budget: status", code, 3)
+    r.check("rebalance over its budget: says how many", f"{moves} moves are needed" in err and
+            f"fix: allow them: --budget {moves}" in err, err)
+    code, out, err = c.cli("rebalance", "--plan", "sha256:" + "0" * 64)
+    r.check("rebalance of a plan that is none", code == 1 and "rebalance --dry-run" in err, (code, err))
+    r.equal("rebalance: a budget that is none", c.cli("rebalance", "--budget", "-1")[0], 2)
+    r.equal("none of this moved anything", {i["replica"]: (i["node"], i["id"]) for i in c.ps()}, place)
+    code, out, err = c.cli("rebalance", "--plan", plan["id"], "--budget", str(moves), "--wait")
+    r.check("rebalance", code == 0 and f"{moves} move" in out and "3 of 3 healthy" in err, (code, out, err))
+    after = {i["replica"]: (i["node"], i["id"]) for i in c.settled({"web": 3})}
+    r.equal("rebalance: what moved is what was planned", {k for k in place if place[k] != after[k]},
+            {m["replica"] for m in plan["moves"]})
+    r.equal("rebalance: the plan in force", c.get("status")["plan"]["id"], plan["id"])
+    again = c.get("rebalance")
+    r.equal("rebalance again: nothing to do", again["plan"]["moves"], [])
+    r.equal("rebalance again: nothing moved", {i["replica"]: (i["node"], i["id"]) for i in c.ps()}, after)
+
+
 def remove(c, r):
     victim = "par-2"
     code, out, err = c.cli("remove", "node", victim)
@@ -328,7 +360,7 @@ def remove(c, r):
 def life(r):
     with Cluster(SITES) as c:
         c.start()
-        for part in (facts, apply_and_look, stale_plan, scale, rollout, drain, remove):
+        for part in (facts, apply_and_look, stale_plan, scale, rollout, drain, rebalance, remove):
             at = time.monotonic()
             try:
                 part(c, r)

@@ -60,6 +60,54 @@ static void stale_plan_is_refused(void **state)
     fake_free(f);
 }
 
+static const struct fake_reply *rebalance(struct fake *f, const char *expect, int64_t moves,
+                                          bool dry_run)
+{
+    struct control_request r = {.kind = CONTROL_REQ_REBALANCE};
+    r.u.rebalance.max_moves = moves;
+    r.u.rebalance.expect_plan = sk_str(expect);
+    r.u.rebalance.dry_run = dry_run;
+    return fake_wait(f, fake_request(f, &r));
+}
+
+static void rebalance_within_a_budget(void **state)
+{
+    struct fake *f = fake_new(2);
+    char old[80];
+    char id[80];
+    fake_three_sites(f, 2);
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 1000);
+    plan_id(fake_get(f, "/skerry/v1/plan"), old);
+    /* where everything runs becomes dear */
+    for (size_t i = 0; i < f->nagents; i++) {
+        bool used = f->agents[i].ninsts > 0;
+        if (strcmp(f->agents[i].name, "hub-1") != 0) {
+            const struct fake_reply *set =
+                fake_wait(f, fake_set(f, CONTROL_REQ_NODE_SET, f->agents[i].name, "",
+                                      used ? "{\"price_hour\":9}" : "{\"price_hour\":0.01}"));
+            assert_int_equal(set->code, 0);
+        }
+    }
+    const struct fake_reply *r = rebalance(f, "", -1, true);
+    assert_int_equal(r->code, 0);
+    plan_id(r->json, id);
+    assert_string_not_equal(id, old);
+    r = rebalance(f, "", 0, false);
+    assert_int_equal(r->code, SK_ERR_POLICY);
+    assert_non_null(strstr(r->fix, "--budget "));
+    r = rebalance(f, old, -1, false);
+    assert_int_equal(r->code, SK_ERR_CONFLICT);
+    r = rebalance(f, id, 0, false); /* this plan, but it moves more than that */
+    assert_int_equal(r->code, SK_ERR_POLICY);
+    assert_non_null(strstr(fake_get(f, "/skerry/v1/plan"), old)); /* nothing has changed so far */
+    assert_int_equal(rebalance(f, id, 3, false)->code, 0);
+    assert_non_null(strstr(fake_get(f, "/skerry/v1/plan"), id));
+    fake_run(f, 30000);
+    assert_true(fake_converged(f));
+    fake_free(f);
+}
+
 static void expected_plan_survives_bookkeeping(void **state)
 {
     struct fake *f = fake_new(2);
@@ -316,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(apply_reaches_the_plan),
         cmocka_unit_test(stale_plan_is_refused),
+        cmocka_unit_test(rebalance_within_a_budget),
         cmocka_unit_test(expected_plan_survives_bookkeeping),
         cmocka_unit_test(unmet_policy_is_refused),
         cmocka_unit_test(unverified_plan_is_refused),
