@@ -33,6 +33,7 @@ struct member {
     struct observed observed;
     struct sk_buf assign; /* the last frame, as it came */
     int64_t seq;
+    bool agent_left; /* is said with the next beat: at a stop of both halves there is none */
     bool resend; /* a control node's queue was full: it missed observations, so all get the whole */
     int64_t renew_at_ms; /* wall clock */
     uv_timer_t beat;
@@ -119,6 +120,10 @@ static void on_beat(uv_timer_t *timer)
 {
     struct member *member = timer->data;
 
+    if (member->agent_left) {
+        member->agent_left = false;
+        sk_log(SK_LOG_WARN, "agent disconnected", "%s", "");
+    }
     send_beat(member);
     if (member->resend) {
         resend_full(member);
@@ -311,8 +316,7 @@ static void on_agent_frame(void *ctx, const struct net_frame *frame)
 
 static void on_agent_down(void *ctx)
 {
-    (void)ctx;
-    sk_log(SK_LOG_WARN, "agent disconnected", "%s", "");
+    ((struct member *)ctx)->agent_left = true;
 }
 
 /* ---- life ---- */

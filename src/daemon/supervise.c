@@ -33,6 +33,7 @@ struct half {
     int64_t start_at_ms;
     int64_t backoff_ms;
     unsigned refusals; /* in a row: ended by itself soon after its start */
+    bool told;         /* to stop */
     bool drop;
     bool verbose;
 };
@@ -127,7 +128,25 @@ static void start(struct half *half, const char *dir, unsigned uid, unsigned gid
     half->pid = pid;
 }
 
-static void reap(struct half *halves, size_t n)
+static void say_ended(const struct half *half, int status, bool stopping)
+{
+    bool signaled = WIFSIGNALED(status);
+    int number = signaled ? WTERMSIG(status) : WEXITSTATUS(status);
+    /* one that was still starting dies of the signal itself */
+    bool clean = signaled ? number == SIGTERM || number == SIGINT : number == 0;
+
+    if (!stopping) {
+        sk_log(SK_LOG_WARN, "half ended", "role=%s %s=%d restart_ms=%lld", half->role,
+               signaled ? "signal" : "exit", number, (long long)half->backoff_ms);
+    } else if (clean) {
+        sk_log(SK_LOG_INFO, "half stopped", "role=%s", half->role);
+    } else {
+        sk_log(SK_LOG_WARN, "half did not stop cleanly", "role=%s %s=%d", half->role,
+               signaled ? "signal" : "exit", number);
+    }
+}
+
+static void reap(struct half *halves, size_t n, bool stopping)
 {
     int status;
     pid_t pid;
@@ -147,10 +166,7 @@ static void reap(struct half *halves, size_t n)
                                : half->backoff_ms * 2 > RESTART_MS_MAX ? RESTART_MS_MAX
                                                                        : half->backoff_ms * 2;
             half->start_at_ms = now + half->backoff_ms;
-            sk_log(SK_LOG_WARN, "half ended", "role=%s %s=%d restart_ms=%lld", half->role,
-                   WIFSIGNALED(status) ? "signal" : "exit",
-                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-                   (long long)half->backoff_ms);
+            say_ended(half, status, stopping);
         }
     }
 }
@@ -165,6 +181,28 @@ static bool hopeless(const struct half *halves, size_t n)
         }
     }
     return true;
+}
+
+/*
+ * The second half first: what it tells its peers last should not be that its agent is gone. Each is
+ * told once. A second signal changes nothing: whoever signals the whole group gives each half one
+ * already, and the end is bounded (STOP_MS) anyway.
+ */
+static void stop_halves(struct half *halves, size_t n, bool late)
+{
+    for (size_t i = n; i-- > 0;) {
+        struct half *half = &halves[i];
+        if (!half->pid) {
+            continue;
+        }
+        if (late || !half->told) {
+            (void)kill(half->pid, late ? SIGKILL : SIGTERM);
+            half->told = true;
+        }
+        if (!late) {
+            return;
+        }
+    }
 }
 
 static int run(struct half *halves, size_t n, int signals, const char *dir, unsigned uid,
@@ -185,12 +223,8 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
         if (stop_at && !alive) {
             return 0;
         }
-        if (stop_at && now > stop_at) {
-            for (size_t i = 0; i < n; i++) {
-                if (halves[i].pid) {
-                    (void)kill(halves[i].pid, SIGKILL);
-                }
-            }
+        if (stop_at) {
+            stop_halves(halves, n, now > stop_at);
         }
         (void)poll(&fd, 1, 100);
         if (fd.revents & POLLIN) {
@@ -198,14 +232,9 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
             if (read(signals, &info, sizeof(info)) == sizeof(info) && info.ssi_signo != SIGCHLD &&
                 !stop_at) {
                 stop_at = sys_now_ms() + STOP_MS;
-                for (size_t i = 0; i < n; i++) {
-                    if (halves[i].pid) {
-                        (void)kill(halves[i].pid, SIGTERM);
-                    }
-                }
             }
         }
-        reap(halves, n);
+        reap(halves, n, stop_at != 0);
         if (!stop_at && hopeless(halves, n)) {
             return sk_err_set(err, SK_ERR_UNAVAILABLE,
                               "neither half of the daemon stays up; their last lines say why");
