@@ -36,6 +36,21 @@ bool assign_digest_valid(struct sk_str digest)
     return true;
 }
 
+/* "RTMIN", "RTMIN+3", "RTMAX-2": what images of init systems stop on */
+static int real_time_signal(struct sk_str name, int base, char sign, int direction)
+{
+    struct sk_str offset = {name.ptr + 6, name.len - 6};
+    int64_t n;
+
+    if (name.len == 5) {
+        return base;
+    }
+    if (name.ptr[5] != sign || sk_parse_int(offset, 0, SIGRTMAX - SIGRTMIN, &n, NULL) < 0) {
+        return 0;
+    }
+    return base + direction * (int)n;
+}
+
 int assign_signal(struct sk_str name)
 {
     int64_t n;
@@ -53,7 +68,13 @@ int assign_signal(struct sk_str name)
             return i;
         }
     }
-    return 0;
+    if (sk_str_is(name, "IO")) {
+        return SIGIO; /* libc calls it POLL */
+    }
+    if (sk_str_starts(name, SK_STR("RTMIN"))) {
+        return real_time_signal(name, SIGRTMIN, '+', 1);
+    }
+    return sk_str_starts(name, SK_STR("RTMAX")) ? real_time_signal(name, SIGRTMAX, '-', -1) : 0;
 }
 
 static bool id_valid(struct sk_str id)
@@ -371,7 +392,6 @@ void assign_desired(const struct assignment *a, struct agent_desired *ret)
     memcpy(ret->hash, a->hash, sizeof(ret->hash));
     ret->want_run = a->want_run;
     ret->needs_image = a->driver == DRIVER_OCI || a->refusal[0];
-    ret->stop_signal = SIGTERM;
     ret->stop_grace_ms = AGENT_GRACE_MS;
     ret->retries = 3;
     ret->interval_ms = ret->timeout_ms = 1000;

@@ -58,7 +58,7 @@ void assign_free(struct assign_set *set); /* NULL allowed */
 const struct assignment *assign_find(const struct assign_set *set, const char *id);
 /* What step needs of one. A refused one is wanted, and fails at PREPARE with the refusal. */
 void assign_desired(const struct assignment *a, struct agent_desired *ret);
-/* 15 for "SIGTERM", "TERM", "15"; 0 when it is no signal. */
+/* 15 for "SIGTERM", "TERM", "15"; 37 for "SIGRTMIN+3"; 0 when it is no signal. */
 int assign_signal(struct sk_str name);
 /* "sha256:" and 64 lower case hex digits */
 bool assign_digest_valid(struct sk_str digest);

@@ -34,7 +34,8 @@ struct work {
     enum driver driver;
     int64_t run;
     int64_t memory_limit;
-    bool starting; /* counted in agent->starting */
+    int stop_signal; /* of its image; 0 = says none */
+    bool starting;   /* counted in agent->starting */
     bool start_queued;
     bool said_started;
     struct shim_link *link;

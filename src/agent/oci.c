@@ -199,6 +199,21 @@ static int write_checked(const char *dir, const struct oci_spec *spec, const str
     return rc;
 }
 
+/* What the image itself asks to be stopped with; the declaration's own word comes before it. */
+static void note_stop_signal(struct work *work, const struct image_config *image)
+{
+    struct sk_str name = image->stop_signal;
+    size_t len = strlen(work->warning);
+
+    name.len = name.len < 40 ? name.len : 40;
+    work->stop_signal = assign_signal(image->stop_signal);
+    if (image->stop_signal.len > 0 && !work->stop_signal) {
+        (void)snprintf(work->warning + len, sizeof(work->warning) - len,
+                       "%sthe image's STOPSIGNAL '%.*s' is no signal: it is stopped with SIGTERM",
+                       len ? "; " : "", SK_PRI(name));
+    }
+}
+
 static int write_config(struct work *work, const struct assignment *a, const char *hex,
                         struct sk_arena *arena, struct sk_err *err)
 {
@@ -217,6 +232,7 @@ static int write_config(struct work *work, const struct assignment *a, const cha
     rc = rc < 0 ? rc : resolve_user(rootfs, s->user.len ? s->user : image.user, &spec.user, err);
     rc = rc < 0 ? rc : program_of(s, &image, &program, err);
     if (rc == 0) {
+        note_stop_signal(work, &image);
         if (agent->cgroups.any) {
             cgroup_path(work->id, cgroup);
         }

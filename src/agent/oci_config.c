@@ -202,6 +202,17 @@ static bool tmpfs_place_ok(struct sk_str path)
     return true;
 }
 
+/* As mount(8) takes it: octal, with or without a 0 in front. */
+static bool is_mode(struct sk_str value)
+{
+    bool ok = value.len >= 1 && value.len <= 5;
+
+    for (size_t i = 0; ok && i < value.len; i++) {
+        ok = value.ptr[i] >= '0' && value.ptr[i] <= '7';
+    }
+    return ok && (value.len < 5 || value.ptr[0] == '0');
+}
+
 /* "size=64m,mode=1777,noexec": only what bounds or forbids. */
 static int check_tmpfs_option(struct sk_str option, struct sk_err *err)
 {
@@ -215,8 +226,12 @@ static int check_tmpfs_option(struct sk_str option, struct sk_err *err)
         }
     } else if (sk_str_is(key, "size")) {
         return sk_parse_bytes(value, &n, err);
-    } else if (sk_str_is(key, "mode") || sk_str_is(key, "uid") || sk_str_is(key, "gid")) {
+    } else if (sk_str_is(key, "uid") || sk_str_is(key, "gid")) {
         return sk_parse_int(value, 0, INT32_MAX, &n, err);
+    } else if (sk_str_is(key, "mode")) {
+        return is_mode(value)
+                   ? 0
+                   : sk_err_set(err, SK_ERR_INPUT, "tmpfs mode '%.*s' is not octal", SK_PRI(value));
     }
     return sk_err_set(err, SK_ERR_INPUT, "tmpfs option '%.*s' is not known", SK_PRI(option));
 }

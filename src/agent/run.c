@@ -135,6 +135,7 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kstr(&w, "project", a->project);
     sk_jw_kstr(&w, "service", a->service_name);
     sk_jw_kint(&w, "memory_limit", work->memory_limit);
+    sk_jw_kint(&w, "stop_signal", work->stop_signal);
     sk_jw_kcstr(&w, "warning", work->warning);
     sk_jw_obj_end(&w);
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
@@ -162,6 +163,7 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
         work->driver =
             sk_str_is(sk_map_str(root, "driver", SK_STR("")), "oci") ? DRIVER_OCI : DRIVER_EXEC;
         work->memory_limit = sk_map_int(root, "memory_limit", 0);
+        work->stop_signal = (int)sk_map_int(root, "stop_signal", 0);
         ok = true;
     }
     sk_buf_release(&buf);
@@ -347,10 +349,10 @@ static int launch_shim(struct work *work, const struct assignment *a, struct sk_
 
     work->driver = a->driver;
     work->memory_limit = a->service->limit_memory_bytes;
+    work->stop_signal = 0;
     note_missing_limits(work, a->service);
     agent_instance_dir(agent, work->id, dir);
     rc = prepare_folder(work, dir, err);
-    rc = rc < 0 ? rc : write_record(work, a, dir, err);
     if (rc < 0) {
         return rc;
     }
@@ -362,6 +364,10 @@ static int launch_shim(struct work *work, const struct assignment *a, struct sk_
     launch_arg(&launch, "--log-files=%" PRId64, agent->config.log_files_max);
     rc = a->driver == DRIVER_OCI ? oci_launch(work, a, &launch, err)
                                  : exec_launch(work, a, &launch, err);
+    /* Also of one that cannot be started: its folder is there. */
+    if (write_record(work, a, dir, rc < 0 ? NULL : err) < 0 && rc == 0) {
+        rc = err->code;
+    }
     if (rc == 0) {
         const struct sk_proc_spec spec = {.argv = (const char *const *)launch.argv,
                                           .env = (const char *const *)launch.env,
@@ -401,7 +407,8 @@ void run_start(struct work *work)
 void run_stop(struct work *work, int signal, int64_t grace_ms)
 {
     if (work->link) {
-        shim_link_stop(work->link, signal, grace_ms);
+        signal = signal ? signal : work->stop_signal;
+        shim_link_stop(work->link, signal ? signal : SIGTERM, grace_ms);
     } else {
         finish_run(work);
     }

@@ -325,7 +325,7 @@ static void stop(struct agent_instance *it, int64_t now_ms, struct agent_command
 {
     struct agent_command *c = command(out, AGENT_STOP, it);
 
-    c->signal = it->desired.stop_signal ? it->desired.stop_signal : 15;
+    c->signal = it->desired.stop_signal;
     c->grace_ms = it->desired.stop_grace_ms;
     set_phase(it, AGENT_STOPPING, now_ms);
 }

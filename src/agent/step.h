@@ -58,7 +58,7 @@ struct agent_desired {
     int64_t restart_max;
     enum agent_check check;
     int64_t interval_ms, timeout_ms, start_period_ms, retries;
-    int stop_signal;
+    int stop_signal; /* 0: not declared: the image's, else TERM, which the driver knows */
     int64_t stop_grace_ms;
 };
 
@@ -144,7 +144,7 @@ struct agent_command {
     enum agent_command_kind kind;
     char id[AGENT_ID_MAX];
     int64_t run;
-    int signal;
+    int signal; /* STOP: as desired, 0 = not declared */
     int64_t grace_ms;
 };
 
