@@ -43,6 +43,7 @@ class Node:
     def __init__(self, wire, number):
         self.address = f"10.97.0.{number}"
         self.space = common.Space(address=None)
+        self.space.fresh_disk()
         self.cgroup = self.space.name
         name = f"n{number}"
         common.out("ip", "-n", wire.name, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", self.space.name)
