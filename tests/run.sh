@@ -57,7 +57,7 @@ PY
 build() { # folder, label, environment and meson flags
     local dir=$1 label=$2
     shift 2
-    if { [ -f "$dir/build.ninja" ] || env "$@" meson setup "$dir" ${MESON_SETUP:-} >"/tmp/skerry-setup.$$" 2>&1; } &&
+    if { [ -f "$dir/build.ninja" ] || env "$@" meson setup "$dir" -Dtests=enabled ${MESON_SETUP:-} >"/tmp/skerry-setup.$$" 2>&1; } &&
         ninja -C "$dir" ${TARGETS:-} >"$dir/build.out" 2>&1; then
         note "build $label" 0
         rm -f "/tmp/skerry-setup.$$"

@@ -19,6 +19,8 @@ CLEAN = {
     "src/plan/verify/a.c": SPDX + "#include \"model/a.h\"\n#include \"plan/verify/a.h\"\nint x;\n",
     "src/cli/a.c": SPDX + "#include \"http/client.h\"\n#include \"sys/file.h\"\nvoid f(void)\n{\n    printf(\"x\");\n}\n",
     "src/agent/a.c": SPDX + "#include \"store/a.h\"\n#include \"sys/a.h\"\n#include \"base/str.h\"\nint x;\n",
+    "meson.build": "dep_x = dependency('libcrypto')\ndep_y = dependency('nosuch', required: false)\ndependency('threads')\n",
+    "packaging/deps.sh": "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\nbuild=\"gcc\nlibssl-dev\"\n",
     "tests/run.sh": "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n",
 }
 
@@ -47,6 +49,7 @@ PLANTED = [
     ("tidy.py", "src/base/x.c", SPDX + "int f(int x)\n{\n    while (x--)\n        ;\n    return 0;\n}\n", "without braces"),
     ("tidy.py", "src/model/x.c", SPDX + "void f(void)\n{\n    printf(\"x\");\n}\n", "a library that prints"),
     ("tidy.py", "src/base/err.c", SPDX + "void f(void)\n{\n    fprintf(stderr, \"x\");\n    puts(\"y\");\n}\n", "a library that prints"),
+    ("packages.py", "meson.build", "dependency('libcrypto')\ndependency('sqlite3')\n", ":2: 'sqlite3' comes with libsqlite3-dev"),
     ("tidy.py", "tests/x.sh", "#!/bin/sh\n", "no line 'SPDX"),
 ]
 
@@ -77,7 +80,7 @@ def check_texts():
     wrong = 0
     with tempfile.TemporaryDirectory() as root:
         tree(root)
-        for script in ("layers.py", "tidy.py"):
+        for script in ("layers.py", "packages.py", "tidy.py"):
             status, out = run(script, root)
             if status != 0:
                 wrong += 1
