@@ -24,6 +24,7 @@
 #include "sys/file.h"
 
 #define COMMAND_MS 20000
+#define LOG_BYTES_MAX (4 << 20)
 #define APPLY_MS 90000
 #define START_MS 10000
 #define FOLDER_PREFIX "skerry-demo-"
@@ -457,6 +458,29 @@ static int bring_up(struct demo_cluster *c, const struct demo_cluster_options *o
     return r < 0 ? r : wait_for_ingress(c, err);
 }
 
+/* What the servers complained of last, before their logs go away with the folder. */
+static void say_complaints(const struct demo_cluster *c, const struct demo_cluster_options *o)
+{
+    for (size_t i = 0; i < c->world.nnodes; i++) {
+        char path[200], line[400];
+        struct sk_buf log = SK_BUF_INIT;
+        const char *last = NULL;
+        (void)snprintf(path, sizeof(path), "%s/%s.log", c->dir, c->world.nodes[i].name);
+        if (sys_file_read(path, LOG_BYTES_MAX, &log, NULL) == 0) {
+            for (const char *at = log.ptr; at != NULL && *at != '\0'; at = strchr(at, '\n')) {
+                at += *at == '\n';
+                last = strncmp(at, "<3>", 3) == 0 || strncmp(at, "<4>", 3) == 0 ? at : last;
+            }
+        }
+        if (last != NULL) {
+            (void)snprintf(line, sizeof(line), "  %s: %.*s", c->world.nodes[i].name,
+                           (int)strcspn(last, "\n") - 3, last + 3);
+            o->say(o->ctx, line);
+        }
+        sk_buf_release(&log);
+    }
+}
+
 int demo_cluster_up(const struct demo_cluster_options *o, struct demo_cluster *ret,
                     struct sk_err *err)
 {
@@ -471,6 +495,7 @@ int demo_cluster_up(const struct demo_cluster_options *o, struct demo_cluster *r
     r = r < 0 ? r : make_folder(&c, err);
     r = r < 0 ? r : bring_up(&c, o, err);
     if (r < 0) {
+        say_complaints(&c, o);
         demo_cluster_down(&c);
         return r;
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <pwd.h>
@@ -100,6 +101,11 @@ static _Noreturn void become(const struct half *half, const char *dir, unsigned 
     }
     if (half->drop) {
         (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    }
+    /* Where the operator stood may be closed to the user the half has become, and to the engines it
+     * starts: haproxy refuses to work there. */
+    if (chdir("/") != 0) {
+        _exit(126);
     }
     /* A half ends with its supervisor, from before its own first line on: after the change of user,
      * which forgets the signal, and asking for the parent itself, whose place any reaper takes. */
@@ -246,10 +252,14 @@ int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_
 {
     struct half halves[] = {{.role = "agent", .verbose = verbose},
                             {.role = "net", .drop = true, .verbose = verbose}};
+    char whole[PATH_MAX];
     unsigned uid, gid;
     sigset_t mask;
     int signals, r;
 
+    if (!realpath(dir, whole)) {
+        return sk_err_errno(err, errno, "open data folder '%s'", dir);
+    }
     if (daemon_user(user, &uid, &gid, err) < 0) {
         return err ? err->code : SK_ERR_INPUT;
     }
@@ -266,7 +276,7 @@ int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_
     if (signals < 0) {
         return sk_err_errno(err, errno, "watch signals");
     }
-    r = run(halves, SK_ARRAY_LEN(halves), signals, dir, uid, gid, err);
+    r = run(halves, SK_ARRAY_LEN(halves), signals, whole, uid, gid, err);
     (void)close(signals);
     return r;
 }
