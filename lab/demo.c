@@ -286,6 +286,12 @@ static const char *how_text(const struct demo *d)
     return d->options->stop ? "cut off and stopped" : "cut off and killed";
 }
 
+/* Without any terminal there is nobody to play with it, and nobody to press Ctrl-C. */
+static bool somebody_watches(const struct demo *d)
+{
+    return d->view.terminal || isatty(STDIN_FILENO) == 1;
+}
+
 static int story(struct demo *d, bool *ret_agrees, struct sk_err *err)
 {
     struct sk_buf differences = SK_BUF_INIT;
@@ -314,7 +320,7 @@ static int story(struct demo *d, bool *ret_agrees, struct sk_err *err)
         }
     }
     sk_buf_release(&differences);
-    return r == 0 && !d->options->exit ? stay(d, err) : r;
+    return r == 0 && !d->options->exit && somebody_watches(d) ? stay(d, err) : r;
 }
 
 static int open_signals(int *ret_fd, sigset_t *ret_old, struct sk_err *err)

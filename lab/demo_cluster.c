@@ -393,10 +393,9 @@ static int apply_shop(const struct demo_cluster *c, struct sk_err *err)
 }
 
 /* Every serving site's ingress answers for the shop. */
-static int wait_for_ingress(const struct demo_cluster *c, struct sk_err *err)
+static int wait_for_ingress(struct demo_cluster *c, struct sk_err *err)
 {
     struct sk_err last = {0};
-    char address[20];
     char answer[256];
     const struct service *web = NULL;
     for (size_t i = 0; i < c->world.shop->nservices; i++) {
@@ -410,8 +409,8 @@ static int wait_for_ingress(const struct demo_cluster *c, struct sk_err *err)
         const char *netns = demo_users_netns(c, c->world.shop->users[0].name);
         bool up = !demo_site_serves(site);
         for (int64_t end = sys_now_ms() + START_MS; !up && sys_now_ms() < end;) {
-            up = demo_ingress(c, site->name, address, &last) == 0 &&
-                 demo_http(netns, address, c->ingress_port, web->route_host.ptr, 500, answer,
+            up = demo_ingress(c, site->name, c->ingress[i], &last) == 0 &&
+                 demo_http(netns, c->ingress[i], c->ingress_port, web->route_host.ptr, 500, answer,
                            sizeof(answer)) &&
                  strncmp(answer + 8, " 200", 4) == 0;
             const struct timespec wait = {0, 50000000};

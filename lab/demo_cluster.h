@@ -25,6 +25,8 @@ struct demo_cluster {
     const char *skerry, *lab_program, *examples; /* programs and the shop's folder */
     char compose[256];
     uint16_t ingress_port;
+    char ingress[DEMO_SITES_MAX]
+                [20];               /* what users know of each serving site, in the world's order */
     pid_t children[DEMO_NODES_MAX]; /* the daemons, in the order of the world's nodes */
 };
 
@@ -50,7 +52,8 @@ int demo_skerry(const struct demo_cluster *c, const char *const args[], int time
 /* The address of a site's ingress as the cluster says; SK_ERR_NOT_FOUND while there is none. */
 int demo_ingress(const struct demo_cluster *c, struct sk_str site, char ret[20],
                  struct sk_err *err);
-/* Writes the load generator's configuration. */
+/* Writes the load generator's configuration: users hold the addresses of all serving sites, also of
+ * one that is lost just now. */
 int demo_users_write(const struct demo_cluster *c, double rate, uint64_t seed, const char *path,
                      struct sk_err *err);
 /* The network namespace from which users of a population come, NULL on loopback. */

@@ -74,9 +74,14 @@ static int write_population(const struct demo_cluster *c, const struct users *us
     for (size_t i = 0; i < c->world.inv->nsites; i++) {
         const struct site *site = &c->world.inv->sites[i];
         if (demo_site_serves(site)) {
-            int r = demo_ingress(c, site->name, list[count].address, err);
-            if (r < 0) {
+            struct sk_err none = {0};
+            int r = demo_ingress(c, site->name, list[count].address, &none);
+            if (r < 0 && none.code != SK_ERR_NOT_FOUND) {
+                *err = none;
                 return r;
+            }
+            if (r < 0) { /* a lost site: users do not forget its address */
+                memcpy(list[count].address, c->ingress[i], sizeof(list[count].address));
             }
             list[count].site = site->name;
             list[count++].rtt = demo_rtt(&c->world, users->name, site->name);

@@ -8,9 +8,14 @@ runs, which have a machine of their own: here a busy machine must not fail.
 import copy
 import json
 import os
+import pty
+import re
+import select
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 
 ROOT = os.environ["SKERRY_SOURCE_ROOT"]
 SKERRY = os.environ["SKERRY_BIN"]
@@ -75,7 +80,36 @@ def falsified():
     return json.dumps(plan)
 
 
+def on_terminal():
+    """As a person has it: on a terminal it stays up with its users, a lost site's included, until Ctrl-C, and then leaves nothing."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(SKERRY, [SKERRY, "demo", "--seconds", "4"])
+    termios.tcsetwinsize(terminal, (40, 100))
+    seen, asked, after, end = "", None, "", time.monotonic() + 120 * SLOW
+    while time.monotonic() < end:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
+        try:
+            text = os.read(terminal, 65536).decode(errors="replace")
+        except OSError:
+            break  # the other end is closed: it has ended
+        seen += text
+        if "It stays up" in seen and asked is None:
+            after += text
+            rates = re.findall(r"(\d+)/s", after.split("It stays up")[-1])
+            if any(int(rate) > 200 for rate in rates):
+                os.write(terminal, b"\x03")
+                asked = time.monotonic()
+    os.close(terminal)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    check("terminal: stays up with its users", asked is not None, seen[-3000:])
+    check("terminal: ends well by Ctrl-C", status == 0 and "taking it down" in seen, (status, seen[-3000:]))
+    check("terminal: leaves nothing", left_behind() == [], left_behind())
+
+
 def main():
+    on_terminal()
     if os.geteuid() == 0:
         done, data = demo("--seconds", "12")
         judge("namespaces", data, "namespaces")
