@@ -108,6 +108,26 @@ static void draw_losses(const struct sk_node *losses, struct sk_buf *out)
     }
 }
 
+static void draw_unheard(const struct sk_node *list, struct sk_buf *out)
+{
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        const struct sk_node *sites = sk_map_seq(row, "sites");
+        const struct sk_node *nodes = sk_map_seq(row, "nodes");
+        if (!sites || sites->count != 2 || !nodes || nodes->count != 2) {
+            continue;
+        }
+        sk_buf_printf(out,
+                      "NO PROBES: %.*s - %.*s, for %" PRId64 " s on %" PRId64 " of %" PRId64
+                      " ways, though both beat (%.*s does not hear %.*s)\n",
+                      SK_PRI(sites->u.items[0].u.text), SK_PRI(sites->u.items[1].u.text),
+                      sk_map_int(row, "silent_ms", 0) / 1000, sk_map_int(row, "silent", 0),
+                      sk_map_int(row, "ways", 0), SK_PRI(nodes->u.items[0].u.text),
+                      SK_PRI(nodes->u.items[1].u.text));
+        sk_buf_printf(out, "  fix: %.*s\n", SK_PRI(text(row, "fix")));
+    }
+}
+
 static void draw_status(const struct cli *cli, const struct sk_node *a, struct sk_buf *out)
 {
     const struct sk_node *control = child(a, "control");
@@ -134,6 +154,7 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
                   sk_map_int(replicas, "wanted", 0));
     draw_names(sk_map_seq(a, "sites_lost"), "LOST SITES: ", out);
     draw_names(sk_map_seq(a, "nodes_lost"), "LOST NODES: ", out);
+    draw_unheard(sk_map_seq(a, "probes_unheard"), out);
     draw_services(cli, sk_map_seq(a, "services"), out);
     draw_losses(sk_map_seq(a, "losses"), out);
     if (plan && plan->kind == SK_MAP) {
@@ -288,6 +309,22 @@ static void or_unknown(struct cli_table *table, struct sk_str s)
     cli_table_cell(table, s.len ? s : SK_STR("unknown"));
 }
 
+/* The line under the table: what is wrong between sites has no place in a row of one. */
+static void draw_unheard_sites(const struct sk_node *list, struct sk_buf *out)
+{
+    for (uint32_t i = 0; list && i < list->count; i++) {
+        const struct sk_node *s = &list->u.items[i];
+        const struct sk_node *others = sk_map_seq(s, "probes_unheard");
+        for (uint32_t k = 0; others && k < others->count; k++) {
+            struct sk_str other = others->u.items[k].u.text;
+            if (sk_str_cmp(text(s, "site"), other) <= 0) {
+                sk_buf_printf(out, "NO PROBES: %.*s - %.*s: open UDP 7401 both ways\n",
+                              SK_PRI(text(s, "site")), SK_PRI(other));
+            }
+        }
+    }
+}
+
 static void draw_sites(const struct cli *cli, const struct sk_node *a, struct sk_buf *out)
 {
     const struct sk_node *list = sk_map_seq(a, "sites");
@@ -329,6 +366,7 @@ static void draw_sites(const struct cli *cli, const struct sk_node *a, struct sk
         sk_buf_release(&cell);
     }
     cli_table_add_to(table, out);
+    draw_unheard_sites(list, out);
     cli_table_free(table);
 }
 

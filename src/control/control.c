@@ -49,6 +49,7 @@ void control_free(struct control *c)
     ctl_txn_free(c->pending);
     ctl_notes_free(c->notes, c->nnotes);
     free(c->notes);
+    ctl_unheard_free(c);
     ctl_records_clear(c);
     sk_arena_free(c->effective_arena);
     free(c->own_node);
@@ -309,6 +310,7 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
     int rc = take_event(c, ev, err);
     if (rc == 0 && c->loaded) {
         ctl_life_step(c);
+        ctl_unheard_step(c);
         if (!c->loading) {
             decide(c);
         }

@@ -26,6 +26,8 @@
 #define CTL_SETTLE_MS 10000 /* whole again for this long before anything moves back */
 #define CTL_RETRY_MS 1000   /* after a failed commit or plan */
 #define CTL_RESEND_MS 2000  /* an assignment that was not acknowledged */
+#define CTL_UNHEARD_MS \
+    10000 /* probes do not pass for this long, though both sides beat: it is told */
 #define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
 #define CTL_KEEP_PRICE_HOURS 1e6   /* a move price at which only hard rules and goals move things */
 #define CTL_TRIES_MAX 5            /* a request that keeps meeting a moved state */
@@ -71,6 +73,8 @@ struct ctl_probe {
     struct ctl_node *target;
     int64_t asked_rev; /* the assignment that first held it */
     int64_t since_ms;  /* when that was acknowledged; < 0: not yet */
+    int64_t
+        silent_ms; /* since when control sees that it is not heard; < 0: it is, or nobody knows */
 };
 
 struct ctl_node {
@@ -108,6 +112,17 @@ struct ctl_node {
     int64_t used_cpus, used_memory, used_disk; /* scratch of a reconcile pass */
     int64_t mark_age, mark_own_age;            /* scratch of a verdict pass */
     bool mark_own_asked;
+};
+
+/* Two sites (or one with itself) between which probes do not pass though nodes beat: unheard.c. */
+struct ctl_unheard {
+    char *a, *b;            /* sites, a <= b */
+    char *witness, *target; /* one such way, by its nodes */
+    size_t silent, ways;    /* ways that are silent now (0: none any more), of how many */
+    int64_t since_ms;
+    int64_t silent_ms; /* when it was last so */
+    bool told;
+    bool over, gone; /* scratch: probes pass again; the row goes */
 };
 
 struct ctl_link {
@@ -371,6 +386,9 @@ struct control {
     bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some;
     bool requests_first; /* requests and the reconciler take turns */
     int64_t next_resend_ms;
+    struct ctl_unheard *unheard;
+    size_t nunheard, capunheard;
+    int64_t next_unheard_ms;
 
     struct ctl_req *queue, **queue_end;
     struct ctl_txn *pending;
@@ -515,6 +533,12 @@ void ctl_rtt_heard(struct control *c, struct ctl_node *n);
 bool ctl_rtt_between(const struct control *c, const struct ctl_site *a, const struct ctl_site *b,
                      double *ret_ms);
 void ctl_forget_node(struct control *c, const struct ctl_node *n);
+
+/* unheard.c */
+void ctl_unheard_step(struct control *c);
+void ctl_unheard_free(struct control *c);
+void ctl_unheard_json(const struct control *c, struct sk_jw *w);
+void ctl_unheard_site_json(const struct control *c, const struct ctl_site *s, struct sk_jw *w);
 
 /* world.c */
 struct ctl_job *ctl_job_new(struct control *c, enum ctl_job_kind kind, const struct ctl_mods *mods,

@@ -87,7 +87,7 @@ static void plist_take(struct control *c, struct ctl_node *n, const struct plist
     struct ctl_probe *fresh = sk_xcalloc(list->count + 1, sizeof(*fresh));
 
     for (size_t i = 0; i < list->count; i++) {
-        fresh[i] = (struct ctl_probe){list->targets[i], 0, -1};
+        fresh[i] = (struct ctl_probe){list->targets[i], 0, -1, -1};
         for (size_t k = 0; k < n->nprobes; k++) {
             if (n->probes[k].target == list->targets[i]) {
                 fresh[i] = n->probes[k];

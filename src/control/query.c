@@ -198,6 +198,7 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     sk_jw_kint(&w, "short", (int64_t)sum.displaced);
     sk_jw_obj_end(&w);
     status_losses(c, &w);
+    ctl_unheard_json(c, &w);
     sk_jw_obj_end(&w);
 }
 
@@ -382,6 +383,7 @@ void control_sites_json(const struct control *c, struct sk_buf *out)
             }
         }
         sk_jw_obj_end(&w);
+        ctl_unheard_site_json(c, s, &w);
         sk_jw_obj_end(&w);
     }
     sk_jw_arr_end(&w);

@@ -3,6 +3,7 @@
 """The ends of a daemon: a clean stop says nothing of trouble, a second signal spoils nothing, and what a node must know while
 control is away it knows again after a restart."""
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -156,10 +157,40 @@ def probe_key(c, r):
     r.check("and it is kept again", os.path.exists(path))
 
 
+def unheard(c, r):
+    """Probes that do not pass, as behind a firewall: the node listens at another port than the one that is asked."""
+    node = c.nodes["fra-1"]
+    path = os.path.join(node.data, "node.json")
+    with open(path, encoding="utf-8") as f:
+        whole = f.read()
+    config = json.loads(whole)
+    r.equal("probes pass: nothing is said", [c.get("status")["probes_unheard"], config["probe_port"]], [[], 7401])
+    for port, want in ((7499, 1), (7401, 0)):
+        node.stop()
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(dict(config, probe_port=port), f)
+        node.start()
+        wait_until("it beats", lambda: {n["state"] for n in c.get("nodes")["nodes"]} == {"alive"}, 20)
+        at = time.monotonic()
+        rows = wait_until(f"{want} pairs unheard", lambda: [x for x in [c.get("status")["probes_unheard"]] if len(x) == want], 30)[0]
+        if want:
+            r.check("unheard: not before 10 s", time.monotonic() - at > 9, time.monotonic() - at)
+            r.equal("unheard: which", [rows[0]["sites"], sorted(rows[0]["nodes"])], [["fra", "hub"], ["fra-1", "hub-1"]])
+            code, out, err = c.cli("status")
+            r.check("status for people", "NO PROBES: fra - hub" in out and
+                    "  fix: open UDP 7401 between fra and hub, both ways" in out, out)
+            r.check("status: at most 100 columns", all(len(line) <= 100 for line in out.splitlines()), out)
+            r.check("sites for people", "NO PROBES: fra - hub: open UDP 7401" in c.cli("sites")[1], c.cli("sites"))
+            r.equal("unheard is not lost", c.get("status")["nodes_lost"], [])
+    events = [e["what"] for e in c.get("events")["events"]]
+    r.equal("unheard: one event", events.count("probes_unheard"), 1)
+    r.equal("sites: nothing is said any more", "NO PROBES" in c.cli("sites")[1], False)
+
+
 def stop(r):
     with Cluster({"fra": ["fra-1"]}) as c:
         c.start()
-        for part in (clean, stuck, probe_key):
+        for part in (clean, stuck, unheard, probe_key):
             at = time.monotonic()
             try:
                 part(c, r)

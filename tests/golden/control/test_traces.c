@@ -127,7 +127,9 @@ static void probes_are_blocked(void **state)
     fake_control_link(f, "par", true);
     fake_run(f, 5000);
     fake_control_link(f, "par", false);
-    fake_run(f, 3000);
+    fake_run(f, 15000);
+    f->probes_blocked = false;
+    fake_run(f, 35000);
     finish(f, "probes-are-blocked");
 }
 
