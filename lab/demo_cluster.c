@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/hash.h"
+#include "agent/cgroup.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/tree.h"
@@ -23,6 +23,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 
+#define GROUPS_TRIES 50
 #define COMMAND_MS 20000
 #define LOG_BYTES_MAX (4 << 20)
 #define APPLY_MS 90000
@@ -504,35 +505,14 @@ int demo_cluster_up(const struct demo_cluster_options *o, struct demo_cluster *r
 
 /* ---- down ---- */
 
-static void remove_cgroup(const char *id)
-{
-    DIR *top = opendir("/sys/fs/cgroup");
-    const struct dirent *entry;
-    while (top != NULL && (entry = readdir(top)) != NULL) {
-        char path[400];
-        (void)snprintf(path, sizeof(path), "/sys/fs/cgroup/%.100s/skerry/%.64s", entry->d_name, id);
-        (void)rmdir(path); /* most of them are not there */
-    }
-    if (top != NULL) {
-        (void)closedir(top);
-    }
-}
-
-/* What the runtime made for the instances of a node and nobody removes once all are killed. */
+/* What the runtime made for the instances of a node and nobody removes once all are killed. Those
+ * who were killed leave their group a moment later. */
 static void remove_cgroups(const char *data)
 {
-    char path[200];
-    (void)snprintf(path, sizeof(path), "%s/agent/instances", data);
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
-        uint8_t id[16];
-        if (sk_unhex(sk_str(entry->d_name), id, sizeof(id))) {
-            remove_cgroup(entry->d_name);
-        }
-    }
-    if (folder != NULL) {
-        (void)closedir(folder);
+    const struct timespec pause = {.tv_nsec = 20000000};
+
+    for (int i = 0; i < GROUPS_TRIES && !cgroup_forget(data); i++) {
+        (void)nanosleep(&pause, NULL);
     }
 }
 
@@ -566,10 +546,23 @@ void demo_cluster_down(struct demo_cluster *c)
 static void end_leftover(const char *dir)
 {
     struct demo_world *w = sk_xcalloc(1, sizeof(*w));
+    DIR *folder = opendir(dir);
+    const struct dirent *entry;
     w->nnodes = 1;
     (void)snprintf(w->nodes[0].data, sizeof(w->nodes[0].data), "%.120s", dir);
     (void)demo_signal_all(w, SIGKILL);
     free(w);
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        char data[200];
+        (void)snprintf(data, sizeof(data), "%.120s/%.64s/agent", dir, entry->d_name);
+        if (entry->d_name[0] != '.' && access(data, F_OK) == 0) {
+            (void)snprintf(data, sizeof(data), "%.120s/%.64s", dir, entry->d_name);
+            remove_cgroups(data);
+        }
+    }
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
     remove_folder(dir);
 }
 

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -13,7 +15,10 @@
 
 #include <linux/magic.h>
 
+#include "base/hash.h"
+
 #define CGROUP_ROOT "/sys/fs/cgroup"
+#define TOP "/skerry"
 #define CPU_PERIOD_US 100000
 
 static const char *const kind_names[CGROUP_KIND_COUNT] = {"memory", "cpu", "pids"};
@@ -47,13 +52,14 @@ static int write_value(const char *dir, const char *file, const char *value, str
     return n < 0 ? sk_err_errno(err, saved, "write '%s' to '%s'", value, path) : 0;
 }
 
-static void parent_dir(const struct cgroups *cgroups, enum cgroup_kind kind,
-                       char out[CGROUP_DIR_MAX])
+/* One group, or level, in the hierarchy of a controller; version 2 has one hierarchy. */
+static void folder(const struct cgroups *cgroups, enum cgroup_kind kind, const char *path,
+                   char out[CGROUP_DIR_MAX])
 {
     if (cgroups->v2) {
-        (void)snprintf(out, CGROUP_DIR_MAX, CGROUP_ROOT "/skerry");
+        (void)snprintf(out, CGROUP_DIR_MAX, "%s%s", cgroups->root, path);
     } else {
-        (void)snprintf(out, CGROUP_DIR_MAX, CGROUP_ROOT "/%s/skerry", kind_names[kind]);
+        (void)snprintf(out, CGROUP_DIR_MAX, "%s/%s%s", cgroups->root, kind_names[kind], path);
     }
 }
 
@@ -62,59 +68,86 @@ static bool make_dir(const char *dir)
     return mkdir(dir, 0755) == 0 || errno == EEXIST;
 }
 
-static bool probe_v2(void)
+static int hand_down(const char *dir, struct sk_err *err)
 {
-    bool ok = make_dir(CGROUP_ROOT "/skerry");
-
-    for (size_t i = 0; ok && i < 2; i++) {
-        static const char *const levels[] = {CGROUP_ROOT, CGROUP_ROOT "/skerry"};
-        ok = write_value(levels[i], "cgroup.subtree_control", "+cpu +memory +pids", NULL) == 0;
-    }
-    return ok;
+    return write_value(dir, "cgroup.subtree_control", "+cpu +memory +pids", err);
 }
 
-void cgroup_probe(struct cgroups *ret)
+static bool probe_v2(const struct cgroups *cgroups)
 {
+    char dir[CGROUP_DIR_MAX];
+
+    folder(cgroups, CGROUP_CPU, TOP, dir);
+    return make_dir(dir) && hand_down(cgroups->root, NULL) == 0 && hand_down(dir, NULL) == 0;
+}
+
+void cgroup_init(struct cgroups *ret, const char *dir)
+{
+    char key[SK_SHA256_HEX];
+
     memset(ret, 0, sizeof(*ret));
+    (void)snprintf(ret->root, sizeof(ret->root), "%s", CGROUP_ROOT);
+    sk_sha256_hex(sk_str(dir), key);
+    (void)snprintf(ret->level, sizeof(ret->level), TOP "/%.12s", key);
     ret->v2 = filesystem(CGROUP_ROOT) == CGROUP2_SUPER_MAGIC;
-    if (ret->v2) {
-        ret->any = probe_v2();
+}
+
+void cgroup_probe(struct cgroups *cgroups)
+{
+    if (cgroups->v2) {
+        cgroups->any = probe_v2(cgroups);
         for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
-            ret->usable[kind] = ret->any;
+            cgroups->usable[kind] = cgroups->any;
         }
         return;
     }
     for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
         char dir[CGROUP_DIR_MAX];
-        (void)snprintf(dir, sizeof(dir), CGROUP_ROOT "/%s", kind_names[kind]);
+        folder(cgroups, (enum cgroup_kind)kind, "", dir);
         if (filesystem(dir) == CGROUP_SUPER_MAGIC) {
-            parent_dir(ret, (enum cgroup_kind)kind, dir);
-            ret->usable[kind] = make_dir(dir) && access(dir, W_OK) == 0;
-            ret->any = ret->any || ret->usable[kind];
+            folder(cgroups, (enum cgroup_kind)kind, TOP, dir);
+            cgroups->usable[kind] = make_dir(dir) && access(dir, W_OK) == 0;
+            cgroups->any = cgroups->any || cgroups->usable[kind];
         }
     }
 }
 
-void cgroup_path(const char *id, char out[CGROUP_DIR_MAX])
+void cgroup_path(const struct cgroups *cgroups, const char *id, char out[CGROUP_PATH_MAX])
 {
-    (void)snprintf(out, CGROUP_DIR_MAX, "/skerry/%s", id);
+    (void)snprintf(out, CGROUP_PATH_MAX, "%s/%.64s", cgroups->level, id);
 }
 
-bool cgroup_dir(const struct cgroups *cgroups, enum cgroup_kind kind, const char *id,
+void cgroup_path_old(const char *id, char out[CGROUP_PATH_MAX])
+{
+    (void)snprintf(out, CGROUP_PATH_MAX, TOP "/%.64s", id);
+}
+
+int cgroup_level_up(const struct cgroups *cgroups, struct sk_err *err)
+{
+    for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
+        char dir[CGROUP_DIR_MAX];
+        folder(cgroups, (enum cgroup_kind)kind, cgroups->level, dir);
+        if (cgroups->usable[kind] && !make_dir(dir)) {
+            return sk_err_errno(err, errno, "make cgroup '%s'", dir);
+        }
+        if (cgroups->usable[kind] && cgroups->v2) {
+            return hand_down(dir, err); /* one folder for all */
+        }
+    }
+    return 0;
+}
+
+bool cgroup_dir(const struct cgroups *cgroups, enum cgroup_kind kind, const char *path,
                 char out[CGROUP_DIR_MAX])
 {
-    size_t len;
-
-    parent_dir(cgroups, kind, out);
-    len = strlen(out);
-    (void)snprintf(out + len, CGROUP_DIR_MAX - len, "/%s", id);
+    folder(cgroups, kind, path, out);
     return cgroups->usable[kind];
 }
 
-bool cgroup_oom_file(const struct cgroups *cgroups, const char *id, char out[CGROUP_DIR_MAX + 32])
+bool cgroup_oom_file(const struct cgroups *cgroups, const char *path, char out[CGROUP_DIR_MAX + 32])
 {
     char dir[CGROUP_DIR_MAX];
-    bool ok = cgroup_dir(cgroups, CGROUP_MEMORY, id, dir);
+    bool ok = cgroup_dir(cgroups, CGROUP_MEMORY, path, dir);
 
     (void)snprintf(out, CGROUP_DIR_MAX + 32, "%s/%s", dir,
                    cgroups->v2 ? "memory.events" : "memory.oom_control");
@@ -165,13 +198,13 @@ static int64_t limit_of(const struct cgroup_limits *limits, enum cgroup_kind kin
     return 0;
 }
 
-static int make_one(const struct cgroups *cgroups, enum cgroup_kind kind, const char *id,
+static int make_one(const struct cgroups *cgroups, enum cgroup_kind kind, const char *path,
                     const struct cgroup_limits *limits, struct sk_err *err)
 {
     int64_t limit = limit_of(limits, kind);
     char dir[CGROUP_DIR_MAX], value[32];
 
-    if (limit <= 0 || !cgroup_dir(cgroups, kind, id, dir)) {
+    if (limit <= 0 || !cgroup_dir(cgroups, kind, path, dir)) {
         return 0;
     }
     if (!make_dir(dir)) {
@@ -187,41 +220,123 @@ static int make_one(const struct cgroups *cgroups, enum cgroup_kind kind, const 
     return write_value(dir, "pids.max", value, err);
 }
 
-int cgroup_make(const struct cgroups *cgroups, const char *id, const struct cgroup_limits *limits,
+int cgroup_make(const struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits,
                 struct sk_err *err)
 {
-    for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
-        int rc = make_one(cgroups, (enum cgroup_kind)kind, id, limits, err);
-        if (rc < 0) {
-            return rc;
-        }
+    int rc;
+
+    if (limits->memory_bytes <= 0 && limits->cpus_nano <= 0 && limits->pids <= 0) {
+        return 0;
     }
-    return 0;
+    rc = cgroup_level_up(cgroups, err);
+    for (int kind = 0; rc == 0 && kind < CGROUP_KIND_COUNT; kind++) {
+        rc = make_one(cgroups, (enum cgroup_kind)kind, path, limits, err);
+    }
+    return rc;
 }
 
-/* In every hierarchy there is: a runtime that failed half-way leaves groups in those it had
- * reached. */
-void cgroup_remove(const struct cgroups *cgroups, const char *id)
+typedef bool each_fn(void *ctx, const char *hierarchy);
+
+/* Every hierarchy there is: a runtime that failed half-way leaves groups in those it had reached.
+ */
+static bool each_hierarchy(const struct cgroups *cgroups, each_fn *fn, void *ctx)
 {
     char dir[CGROUP_DIR_MAX + 300];
     struct dirent *entry;
+    bool all = true;
     DIR *root;
 
     if (cgroups->v2) {
-        (void)snprintf(dir, sizeof(dir), CGROUP_ROOT "/skerry/%.64s", id);
-        (void)rmdir(dir); /* one that is not there, or not empty yet, is tried again later */
-        return;
+        return fn(ctx, cgroups->root);
     }
-    root = opendir(CGROUP_ROOT);
+    root = opendir(cgroups->root);
     while (root && (entry = readdir(root))) {
         if (entry->d_name[0] != '.') {
-            (void)snprintf(dir, sizeof(dir), CGROUP_ROOT "/%.255s/skerry/%.64s", entry->d_name, id);
-            (void)rmdir(dir);
+            (void)snprintf(dir, sizeof(dir), "%s/%.255s", cgroups->root, entry->d_name);
+            all = fn(ctx, dir) && all;
         }
     }
     if (root) {
         (void)closedir(root);
     }
+    return all;
+}
+
+static bool remove_dir(const char *dir)
+{
+    return rmdir(dir) == 0 || errno == ENOENT || errno == ENOTDIR;
+}
+
+static bool remove_in(void *ctx, const char *hierarchy)
+{
+    char dir[CGROUP_DIR_MAX + 500];
+
+    (void)snprintf(dir, sizeof(dir), "%s%s", hierarchy, (const char *)ctx);
+    return remove_dir(dir);
+}
+
+void cgroup_remove(const struct cgroups *cgroups, const char *path)
+{
+    char copy[CGROUP_PATH_MAX];
+
+    (void)snprintf(copy, sizeof(copy), "%s", path);
+    (void)each_hierarchy(cgroups, remove_in, copy); /* one in use is tried again later */
+}
+
+void cgroup_level_down(const struct cgroups *cgroups)
+{
+    cgroup_remove(cgroups, cgroups->level);
+}
+
+struct pruning {
+    const char *level;
+    cgroup_keep_fn *keep;
+    void *ctx;
+};
+
+static bool prune_in(void *ctx, const char *hierarchy)
+{
+    const struct pruning *p = ctx;
+    char dir[CGROUP_DIR_MAX + 400], group[CGROUP_DIR_MAX + 700];
+    struct dirent *entry;
+    bool all = true;
+    DIR *level;
+
+    (void)snprintf(dir, sizeof(dir), "%s%s", hierarchy, p->level);
+    level = opendir(dir);
+    while (level && (entry = readdir(level))) {
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+            !(p->keep && p->keep(p->ctx, entry->d_name))) {
+            (void)snprintf(group, sizeof(group), "%s/%.255s", dir, entry->d_name);
+            all = remove_dir(group) && all;
+        }
+    }
+    if (level) {
+        (void)closedir(level);
+    }
+    return all;
+}
+
+void cgroup_prune(const struct cgroups *cgroups, cgroup_keep_fn *keep, void *ctx)
+{
+    struct pruning p = {cgroups->level, keep, ctx};
+
+    (void)each_hierarchy(cgroups, prune_in, &p);
+}
+
+bool cgroup_forget(const char *data_dir)
+{
+    char real[PATH_MAX], dir[PATH_MAX + 16];
+    struct pruning p = {0};
+    struct cgroups all;
+
+    if (!realpath(data_dir, real)) {
+        return true; /* no folder, no agent */
+    }
+    (void)snprintf(dir, sizeof(dir), "%s/agent", real);
+    cgroup_init(&all, dir);
+    p.level = all.level;
+    return each_hierarchy(&all, prune_in, &p) && each_hierarchy(&all, remove_in, all.level);
 }
 
 void cgroup_missing(const struct cgroups *cgroups, const struct cgroup_limits *limits, char *out,

@@ -111,17 +111,17 @@ static int add_cgroups(struct work *work, const struct service *s, struct launch
                                             [CGROUP_CPU] = limits.cpus_nano > 0,
                                             [CGROUP_PIDS] = limits.pids > 0};
     char dir[CGROUP_DIR_MAX + 32];
-    int rc = cgroup_make(cgroups, work->id, &limits, err);
+    int rc = cgroup_make(cgroups, work->cgroup, &limits, err);
 
     for (int kind = 0; rc == 0 && kind < CGROUP_KIND_COUNT; kind++) {
-        if (wanted[kind] && cgroup_dir(cgroups, (enum cgroup_kind)kind, work->id, dir)) {
+        if (wanted[kind] && cgroup_dir(cgroups, (enum cgroup_kind)kind, work->cgroup, dir)) {
             launch_arg(launch, "--cgroup=%s", dir);
             if (cgroups->v2) {
                 break; /* one folder for all */
             }
         }
     }
-    if (rc == 0 && limits.memory_bytes > 0 && cgroup_oom_file(cgroups, work->id, dir)) {
+    if (rc == 0 && limits.memory_bytes > 0 && cgroup_oom_file(cgroups, work->cgroup, dir)) {
         launch_arg(launch, "--oom-file=%s", dir);
     }
     return rc;

@@ -34,6 +34,7 @@ struct work {
     enum driver driver;
     int64_t run;
     int64_t memory_limit;
+    char cgroup[CGROUP_PATH_MAX];
     int stop_signal; /* of its image; 0 = says none */
     bool starting;   /* counted in agent->starting */
     bool start_queued;
@@ -92,6 +93,10 @@ void run_clean(struct work *work);
 void run_remove(struct work *work);
 /* Finds what the folders say is, or was, running; posts FOUND. */
 void run_adopt_all(struct agent *agent);
+/* The group of an ended run, and the agent's own level when nothing is on it. */
+void run_drop_cgroup(const struct work *work);
+/* Groups of this agent that no instance has any more; at the end also those of ended runs. */
+void run_drop_cgroups(struct agent *agent, bool at_end);
 /* Replaces a file that is made anew at each start: whole for any reader, but not waited for the
  * disk. */
 int run_write_file(const char *path, struct sk_str bytes, mode_t mode, struct sk_err *err);

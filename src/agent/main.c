@@ -39,6 +39,7 @@ struct work *agent_work(struct agent *agent, const char *id)
         work = sk_xcalloc(1, sizeof(*work));
         work->agent = agent;
         (void)snprintf(work->id, sizeof(work->id), "%s", id);
+        cgroup_path(&agent->cgroups, id, work->cgroup);
         HASH_ADD_STR(agent->works, id, work);
     }
     return work;
@@ -318,6 +319,7 @@ static int prepare_host(struct agent *agent, struct sk_err *err)
     if (agent->hybrid_cgroup && leave_hybrid_cgroup(err) < 0) {
         return err->code;
     }
+    cgroup_init(&agent->cgroups, agent->dir);
     cgroup_probe(&agent->cgroups);
     if (agent->root && !agent->cgroups.any) {
         sk_log(SK_LOG_WARN, "limits are not enforced", "why=%s",
@@ -345,6 +347,7 @@ static int start(struct agent *agent, struct sk_err *err)
         return err->code;
     }
     run_adopt_all(agent);
+    run_drop_cgroups(agent, false);
     frame_load_kept(agent);
     return 0;
 }
@@ -372,6 +375,7 @@ int agent_main(const struct agent_config *config, struct sk_err *err)
            agent.state.count);
     (void)uv_run(&agent.loop, UV_RUN_DEFAULT);
     peers_close_all(&agent);
+    run_drop_cgroups(&agent, true);
     (void)unlink(agent.socket_path);
     return 0;
 }

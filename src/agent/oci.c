@@ -219,10 +219,12 @@ static int write_config(struct work *work, const struct assignment *a, const cha
 {
     const struct service *s = a->service;
     struct agent *agent = work->agent;
-    char dir[AGENT_PATH_MAX], rootfs[AGENT_PATH_MAX + 128], cgroup[CGROUP_DIR_MAX] = "";
+    char dir[AGENT_PATH_MAX], rootfs[AGENT_PATH_MAX + 128];
     struct image_config image;
     struct launch program = {0};
-    struct oci_spec spec = {.tmpfs = s->tmpfs, .ntmpfs = s->ntmpfs, .cgroup_path = cgroup};
+    struct oci_spec spec = {.tmpfs = s->tmpfs,
+                            .ntmpfs = s->ntmpfs,
+                            .cgroup_path = agent->cgroups.any ? work->cgroup : ""};
     char hostname[64];
     int rc = images_config(agent->images, hex, arena, &image, err);
 
@@ -233,9 +235,6 @@ static int write_config(struct work *work, const struct assignment *a, const cha
     rc = rc < 0 ? rc : program_of(s, &image, &program, err);
     if (rc == 0) {
         note_stop_signal(work, &image);
-        if (agent->cgroups.any) {
-            cgroup_path(work->id, cgroup);
-        }
         environment_of(work, a, &image, &program);
         spec.argv = (const char *const *)program.argv;
         spec.env = (const char *const *)program.env;
@@ -249,6 +248,7 @@ static int write_config(struct work *work, const struct assignment *a, const cha
         rc = write_checked(dir, &spec, s, err);
     }
     rc = rc < 0 ? rc : write_etc(dir, hostname, a, err);
+    rc = rc < 0 ? rc : cgroup_level_up(&agent->cgroups, err);
     launch_release(&program);
     return rc;
 }
@@ -276,7 +276,7 @@ static void shim_argv(const struct work *work, const struct assignment *a, const
     launch_arg(launch, "--gateway=%s", agent->gateway);
     launch_arg(launch, "--runtime-pid=runtime.pid");
     launch_arg(launch, "--runtime-log=runtime.log");
-    if (cgroup_oom_file(&agent->cgroups, work->id, oom)) {
+    if (cgroup_oom_file(&agent->cgroups, work->cgroup, oom)) {
         launch_arg(launch, "--oom-file=%s", oom);
     }
     launch_arg(launch, "--");
@@ -329,7 +329,7 @@ static void on_cleaned(void *ctx, const struct sk_proc_result *result)
     struct work *work = ctx;
     struct agent_event e = {.kind = AGENT_CLEANED, .id = work->id};
 
-    cgroup_remove(&work->agent->cgroups, work->id);
+    run_drop_cgroup(work);
     agent_post(work->agent, &e);
 }
 

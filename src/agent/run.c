@@ -136,12 +136,22 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kstr(&w, "service", a->service_name);
     sk_jw_kint(&w, "memory_limit", work->memory_limit);
     sk_jw_kint(&w, "stop_signal", work->stop_signal);
+    sk_jw_kcstr(&w, "cgroup", work->cgroup);
     sk_jw_kcstr(&w, "warning", work->warning);
     sk_jw_obj_end(&w);
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
     rc = run_write_file(path, sk_buf_str(&buf), 0600, err);
     sk_buf_release(&buf);
     return rc;
+}
+
+static void read_cgroup(struct work *work, struct sk_str path)
+{
+    if (path.len == 0) {
+        cgroup_path_old(work->id, work->cgroup);
+    } else if (sk_str_starts(path, SK_STR("/skerry/")) && sk_str_ends(path, sk_str(work->id))) {
+        (void)snprintf(work->cgroup, sizeof(work->cgroup), "%.*s", SK_PRI(path));
+    }
 }
 
 static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH_MAX])
@@ -164,6 +174,7 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
             sk_str_is(sk_map_str(root, "driver", SK_STR("")), "oci") ? DRIVER_OCI : DRIVER_EXEC;
         work->memory_limit = sk_map_int(root, "memory_limit", 0);
         work->stop_signal = (int)sk_map_int(root, "stop_signal", 0);
+        read_cgroup(work, sk_map_str(root, "cgroup", SK_STR("")));
         ok = true;
     }
     sk_buf_release(&buf);
@@ -350,6 +361,7 @@ static int launch_shim(struct work *work, const struct assignment *a, struct sk_
     work->driver = a->driver;
     work->memory_limit = a->service->limit_memory_bytes;
     work->stop_signal = 0;
+    cgroup_path(&agent->cgroups, work->id, work->cgroup); /* an adopted one had another, maybe */
     note_missing_limits(work, a->service);
     agent_instance_dir(agent, work->id, dir);
     rc = prepare_folder(work, dir, err);
@@ -416,13 +428,54 @@ void run_stop(struct work *work, int signal, int64_t grace_ms)
 
 /* ---- clean, remove ---- */
 
+static bool lives(const struct work *work)
+{
+    return work->link || work->starting;
+}
+
+void run_drop_cgroup(const struct work *work)
+{
+    const struct work *one, *next;
+
+    cgroup_remove(&work->agent->cgroups, work->cgroup);
+    HASH_ITER (hh, work->agent->works, one, next) {
+        if (lives(one)) {
+            return; /* one that starts may be about to make its group on the level */
+        }
+    }
+    cgroup_level_down(&work->agent->cgroups);
+}
+
+static bool has_folder(void *ctx, const char *id)
+{
+    char dir[AGENT_PATH_MAX];
+
+    agent_instance_dir(ctx, id, dir);
+    return access(dir, F_OK) == 0;
+}
+
+static bool is_alive(void *ctx, const char *id)
+{
+    const struct agent *agent = ctx;
+    const struct work *work;
+
+    HASH_FIND_STR(agent->works, id, work);
+    return work && lives(work);
+}
+
+void run_drop_cgroups(struct agent *agent, bool at_end)
+{
+    cgroup_prune(&agent->cgroups, at_end ? is_alive : has_folder, agent);
+    cgroup_level_down(&agent->cgroups);
+}
+
 void run_clean(struct work *work)
 {
     if (work->driver == DRIVER_OCI) {
         oci_clean(work);
     } else {
         struct agent_event e = {.kind = AGENT_CLEANED, .id = work->id};
-        cgroup_remove(&work->agent->cgroups, work->id);
+        run_drop_cgroup(work);
         agent_post(work->agent, &e);
     }
 }
@@ -434,7 +487,7 @@ void run_remove(struct work *work)
     const char *argv[] = {"rm", "-rf", "--", gone, NULL};
     const struct sk_proc_spec spec = {.argv = argv};
 
-    cgroup_remove(&agent->cgroups, work->id);
+    run_drop_cgroup(work);
     agent_instance_dir(agent, work->id, dir);
     (void)snprintf(gone, sizeof(gone), "%s/instances/.gone-%s", agent->dir, work->id);
     HASH_DEL(agent->works, work);

@@ -4,12 +4,14 @@
 
 Started by cluster.py with a pipe as standard input. Each line is one JSON request; each answer is one line:
     {"spawn": [argv], "log": path, "env": {}}  ->  {"pid": N}
-    {"folder": path}                           ->  {}      removed at the end
+    {"folder": path}                           ->  {}      removed at the end, and the control groups of agents below it
     {"undo": [argv]}                           ->  {}      run at the end, last one first
 It is the reaper of all its descendants: a daemon that is killed leaves its shims to it. At the end of the pipe (the test
 ended, was killed, or asks for it) it kills each descendant by its pid until none is left, and removes the folders.
 """
 import ctypes
+import glob
+import hashlib
 import json
 import os
 import select
@@ -89,6 +91,18 @@ def end_all():
     return False
 
 
+def forget_groups(folder):
+    """The control groups of the agents in this folder: nobody is left who would remove them."""
+    for agent in glob.glob(os.path.join(glob.escape(os.path.realpath(folder)), "*", "agent")):
+        level = "/skerry/" + hashlib.sha256(agent.encode()).hexdigest()[:12]
+        for pattern in ("/sys/fs/cgroup/*" + level, "/sys/fs/cgroup" + level):
+            for group in glob.glob(pattern + "/*/") + glob.glob(pattern):
+                try:
+                    os.rmdir(group)
+                except OSError:
+                    pass
+
+
 def main():
     folders, undo, buffered = [], [], b""
     # blocked, not ignored: a child that is told to end before it has become its program must not lose that
@@ -121,6 +135,7 @@ def main():
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        timeout=60, check=False)
     for folder in folders:
+        forget_groups(folder)
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(0 if clean else 1)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the agent's integration tests share: an agent process in a folder of its own, and its socket."""
+import glob
+import hashlib
 import json
 import os
 import secrets
@@ -145,6 +147,7 @@ class Agent:
             self.kill(signal.SIGTERM)
             self.log.close()
             assert self.proc.returncode == 0, (self.proc.returncode, self.own_log())
+            assert levels_of(self.data) == [], (levels_of(self.data), groups_of(self.data))
             shutil.rmtree(self.data, ignore_errors=True)
 
 
@@ -154,6 +157,21 @@ def exec_instance(command, spec=None, port=0, want="run", iid=None, address="127
     return {"id": iid or new_id(), "project": "shop", "service": "web", "replica": replica, "generation": generation,
             "spec_hash": "sha256:" + "0" * 64, "want": want, "driver": "exec", "image": {"ref": "", "digest": ""},
             "address": address, "port": port, "spec": body}
+
+
+def level_of(data):
+    """The agent's own level of control groups."""
+    return "/skerry/" + hashlib.sha256(os.path.join(os.path.realpath(data), "agent").encode()).hexdigest()[:12]
+
+
+def groups_of(data):
+    """Every group that the agent of this folder has, in any hierarchy."""
+    level = level_of(data)
+    return glob.glob("/sys/fs/cgroup/*" + level + "/*/") + glob.glob("/sys/fs/cgroup" + level + "/*/")
+
+
+def levels_of(data):
+    return glob.glob("/sys/fs/cgroup/*" + level_of(data)) + glob.glob("/sys/fs/cgroup" + level_of(data))
 
 
 def alive(pid):
