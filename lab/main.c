@@ -316,8 +316,21 @@ static int run_demo(const struct flags *f, int *ret_status, struct sk_err *err)
     return r;
 }
 
+/* ip, nft and the like stand in folders that a user's PATH, and root's after a plain su, lacks. */
+static void search_sbin(void)
+{
+    const char *path = getenv("PATH");
+    char longer[4096];
+    int n = snprintf(longer, sizeof(longer), "%s%s/usr/local/sbin:/usr/sbin:/sbin",
+                     path != NULL ? path : "/usr/bin:/bin", path != NULL && !path[0] ? "" : ":");
+    if (n < (int)sizeof(longer)) {
+        (void)setenv("PATH", longer, 1);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    search_sbin();
     struct flags f = {0};
     struct sk_err err = {0};
     const char *command = argc > 1 ? argv[1] : "help";

@@ -260,6 +260,8 @@ static int spawn(struct ingress *ing, struct sk_err *err)
                                     .stdio = stdio,
                                     .stdio_count = 3,
                                     .exit_cb = on_master_exit};
+    const char *const *env = sk_proc_default_env;
+    memcpy(&options.env, &env, sizeof(options.env)); /* libuv only reads it */
     ing->process.data = ing;
     ing->process_open = true;
     ing->open_handles++;

@@ -34,7 +34,7 @@ struct sk_proc {
     char chunk[8192];
 };
 
-static const char *const default_env[] = {
+const char *const sk_proc_default_env[] = {
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C",
     NULL};
 
@@ -206,7 +206,7 @@ static const char *base_name(const char *path)
 
 static int spawn(uv_loop_t *loop, struct sk_proc *p, const struct sk_proc_spec *spec)
 {
-    const char *const *env = spec->env ? spec->env : default_env;
+    const char *const *env = spec->env ? spec->env : sk_proc_default_env;
     uv_stdio_container_t stdio[3];
     uv_process_options_t options = {0};
 

@@ -24,11 +24,15 @@
  */
 #define SK_PROC_ERR_MAX 4096 /* of standard error, its last bytes are kept */
 
+/* What a program that we start gets of an environment, NULL at the end: PATH with the folders of an
+ * administrator's programs, which an ordinary user's own does not have; HOME=/ and LC_ALL=C. */
+extern const char *const sk_proc_default_env[];
+
 struct sk_proc;
 
 struct sk_proc_spec {
     const char *const *argv; /* NULL at the end; argv[0] is looked up in PATH */
-    const char *const *env;  /* "K=V", NULL at the end; NULL: only PATH, HOME=/ and LC_ALL=C */
+    const char *const *env;  /* "K=V", NULL at the end; NULL: sk_proc_default_env */
     const char *cwd;         /* NULL: as the caller */
     struct sk_str input;     /* standard input; empty: /dev/null */
     int64_t timeout_ms;      /* 0: none */

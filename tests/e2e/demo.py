@@ -32,9 +32,10 @@ def check(name, ok, detail=""):
 
 def demo(*flags, prefix=()):
     # From a folder that only its owner may enter, as a home is: daemons and engines of other users must not care.
+    # With a user's PATH, which does not lead to haproxy and nft.
     with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run([*prefix, SKERRY, "demo", "--exit", "--json", "--seed", "7", *flags], capture_output=True, text=True,
-                              timeout=150 * SLOW, cwd=home)
+        done = subprocess.run([*prefix, "env", "PATH=/usr/local/bin:/usr/bin:/bin", SKERRY, "demo", "--exit", "--json", "--seed", "7",
+                               *flags], capture_output=True, text=True, timeout=150 * SLOW, cwd=home)
     data = None
     try:
         data = json.loads(done.stdout)
