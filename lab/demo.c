@@ -260,17 +260,14 @@ static int stay(struct demo *d, struct sk_err *err)
         data, d->cluster.skerry);
     view_say(&d->view, text);
     if (d->cluster.net != NULL) {
-        (void)snprintf(
-            text, sizeof(text),
-            "  %s cut --dir %s/lab SITE      (and heal)\n"
-            "  %s show --dir %s/lab          (its servers; exec runs a program on one)\n",
-            d->cluster.lab_program, d->cluster.dir, d->cluster.lab_program, d->cluster.dir);
+        (void)snprintf(text, sizeof(text),
+                       "  %s cut --dir %s/lab SITE\n"
+                       "     (and heal; show lists the servers, exec runs a program on one)\n",
+                       d->cluster.lab_program, d->cluster.dir);
         view_say(&d->view, text);
     }
     watch_release(&d->watch);
     int r = watch_start(&d->cluster, d->site, RATE, d->options->seed + 1, &d->watch, err);
-    d->watch.cut_ns = r == 0 ? 1 : 0; /* the view goes on showing the site as lost */
-    d->watch.replaced_ns = 1;
     d->view.noted = 0;
     while (r == 0 && !d->asked_to_end) {
         r = watch_for(d, 3600, err);

@@ -58,7 +58,7 @@ static void draw_sites(struct demo_view *v, const struct demo_watch *w, const ch
     v->lines++;
     for (size_t i = 0; i < inv->nsites; i++) {
         const char *name = inv->sites[i].name.ptr;
-        bool lost = strcmp(name, w->site) == 0 && w->cut_ns != 0;
+        bool lost = strcmp(name, w->site) == 0 && state[0] != '\0';
         struct sk_buf text = SK_BUF_INIT;
         replicas(w, name, &text);
         if (demo_site_serves(&inv->sites[i])) {

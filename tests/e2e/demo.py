@@ -96,15 +96,17 @@ def on_terminal():
         except OSError:
             break  # the other end is closed: it has ended
         seen += text
-        if "It stays up" in seen and asked is None:
-            after += text
-            rates = re.findall(r"(\d+)/s", after.split("It stays up")[-1])
+        if "It stays up" in seen:
+            after += text.split("It stays up")[-1]
+        if after and asked is None:
+            rates = re.findall(r"(\d+)/s", after)
             if any(int(rate) > 200 for rate in rates):
                 os.write(terminal, b"\x03")
                 asked = time.monotonic()
     os.close(terminal)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     check("terminal: stays up with its users", asked is not None, seen[-3000:])
+    check("terminal: no old news", "the loss is detected" not in after, after[-3000:])
     check("terminal: ends well by Ctrl-C", status == 0 and "taking it down" in seen, (status, seen[-3000:]))
     check("terminal: leaves nothing", left_behind() == [], left_behind())
 
