@@ -9,8 +9,6 @@
 #include "base/mem.h"
 #include "net/ingress.h"
 
-#define REVOKED_MAX 4096
-
 struct front {
     uv_loop_t *loop;
     const struct daemon_config *config;
@@ -115,7 +113,7 @@ static void take_revoked(struct front *front, const struct sk_node *list)
     struct sk_err err = {0};
     size_t n = 0;
 
-    if (!list || list->count > REVOKED_MAX) {
+    if (!list) {
         return;
     }
     serials = sk_xcalloc(list->count, sizeof(*serials));

@@ -674,7 +674,11 @@ int ingress_new(const struct ingress_options *options, struct ingress **ret, str
     ing->event = options->event;
     ing->ctx = options->ctx;
     ing->whole = true;
-    int made = ingress_set_revoked(ing, NULL, 0, err);
+    /* A list that is there stays until a newer one comes: who was revoked is never believed again
+     * for want of news. */
+    char revoked[PATH_BYTES_MAX];
+    path_of(ing, "revoked.lst", revoked);
+    int made = access(revoked, F_OK) == 0 ? 0 : ingress_set_revoked(ing, NULL, 0, err);
     if (made < 0) {
         free(ing);
         return made;

@@ -109,7 +109,8 @@ struct ingress_options {
 
 int ingress_new(const struct ingress_options *options, struct ingress **ret, struct sk_err *err);
 
-/* Certificate, key and CA of this node, and the serials (hex) that are no longer believed. Without
+/* Certificate, key and CA of this node, and the serials (hex) that are no longer believed: until
+ * these are told, those that an earlier ingress in the same folder was told. Without
  * an identity there is no way between sites: remote sites are left out and 7443 is not opened. */
 int ingress_set_identity(struct ingress *ing, struct sk_str cert_pem, struct sk_str key_pem,
                          struct sk_str ca_pem, struct sk_err *err);

@@ -669,6 +669,20 @@ static void the_port_between_sites_knows_its_own(void **state)
     assert_int_equal(ingress_set_revoked(fra.ing, &revoked, 1, NULL), 0);
     settle(&fra);
     assert_false(tls_answer(&cert, &key));
+    /* the next ingress of this folder knows it before it is told */
+    static struct site next;
+    struct sk_buf list = SK_BUF_INIT;
+    struct ingress_options o = {.loop = &loop, .dir = fra.dir};
+    assert_int_equal(ingress_new(&o, &next.ing, NULL), 0);
+    (void)snprintf(text, sizeof(text), "%s/revoked.lst", fra.dir);
+    assert_int_equal(sys_file_read(text, 1024, &list, NULL), 0);
+    assert_non_null(strstr(list.ptr, serial));
+    ingress_stop(next.ing, on_stopped, &next);
+    while (!next.stopped) {
+        pump(10);
+    }
+    ingress_free(next.ing);
+    sk_buf_release(&list);
     close_site(&fra);
     sk_buf_release(&key);
     sk_buf_release(&cert);
