@@ -20,6 +20,8 @@ extern const struct cli_command cmd_logs;
 extern const struct cli_command cmd_init;
 extern const struct cli_command cmd_join;
 extern const struct cli_command cmd_daemon;
+extern const struct cli_command cmd_backup;
+extern const struct cli_command cmd_restore;
 extern const struct cli_command cmd_token;
 extern const struct cli_command cmd_site;
 extern const struct cli_command cmd_node;

@@ -354,3 +354,114 @@ int daemon_join(struct daemon_setup *setup, struct sk_err *err)
     net_identity_release(&joined.identity);
     return r < 0 ? r : daemon_config_save(config, err);
 }
+
+/* ---- backup, restore ---- */
+
+/* What a control node cannot be without, beside its state and node.json. */
+static const struct {
+    const char *name;
+    mode_t mode;
+    bool optional;
+} kept_files[] = {
+    {"control/ca.key", 0600, false},    {"control/ca.pem", 0644, false},
+    {"control/probe.key", 0600, false}, {"identity/node.key", 0600, false},
+    {"identity/node.pem", 0644, false}, {"identity/ca.pem", 0644, false},
+    {"identity/probe.key", 0600, true},
+};
+
+static int copy_file(const char *from, const char *to, const char *name, mode_t mode, bool optional,
+                     struct sk_err *err)
+{
+    struct sk_buf bytes = SK_BUF_INIT;
+    struct sk_err why = {0};
+    char path[1024];
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", from, name);
+    r = sys_file_read(path, 1 << 20, &bytes, &why);
+    if (r == SK_ERR_NOT_FOUND && optional) {
+        return 0;
+    }
+    if (r == 0) {
+        (void)snprintf(path, sizeof(path), "%s/%s", to, name);
+        r = sys_file_write(path, sk_buf_str(&bytes), mode, &why);
+    }
+    if (bytes.ptr) {
+        explicit_bzero(bytes.ptr, bytes.cap);
+    }
+    sk_buf_release(&bytes);
+    if (r < 0 && err) {
+        *err = why;
+    }
+    return r;
+}
+
+static int copy_kept(const char *from, const char *to, struct sk_err *err)
+{
+    for (size_t i = 0; i < SK_ARRAY_LEN(kept_files); i++) {
+        if (copy_file(from, to, kept_files[i].name, kept_files[i].mode, kept_files[i].optional,
+                      err) < 0) {
+            return err->code;
+        }
+    }
+    return 0;
+}
+
+int daemon_backup(const char *dir, const char *folder, struct sk_err *err)
+{
+    struct daemon_config config;
+    struct store *store = NULL;
+    struct folders from, to;
+    char path[1024];
+    int r;
+
+    if (daemon_config_load(dir, &config, err) < 0) {
+        return err->code;
+    }
+    if (!config.is_control) {
+        (void)sk_err_set(err, SK_ERR_INPUT, "server '%s' holds no state of the cluster",
+                         config.node);
+        return sk_err_fix(err, "back up the control node; 'skerry status' names it");
+    }
+    if (access(folder, F_OK) == 0) {
+        return sk_err_set(err, SK_ERR_CONFLICT, "'%s' exists already", folder);
+    }
+    name_folders(dir, &from);
+    name_folders(folder, &to);
+    if (sys_mkdirs(folder, 0700, err) < 0 || sys_mkdirs(to.control, 0700, err) < 0 ||
+        sys_mkdirs(to.identity, 0700, err) < 0 || copy_kept(dir, folder, err) < 0) {
+        return err->code;
+    }
+    (void)snprintf(path, sizeof(path), "%s/state.db", to.control);
+    r = store_open_sqlite(from.control, &store, err);
+    r = r < 0 ? r : store_snapshot(store, path, err);
+    store_close(store);
+    return r < 0 ? r : copy_file(dir, folder, "node.json", 0644, false, err);
+}
+
+int daemon_restore(const char *dir, const char *folder, struct sk_err *err)
+{
+    struct daemon_config config;
+    struct store *store = NULL;
+    struct folders from, to;
+    char path[1024];
+    int r;
+
+    if (daemon_config_load(folder, &config, err) < 0) {
+        return sk_err_set(err, SK_ERR_INPUT, "'%s' holds no whole backup: it has no node.json",
+                          folder);
+    }
+    (void)snprintf(config.dir, sizeof(config.dir), "%s", dir);
+    name_folders(folder, &from);
+    name_folders(dir, &to);
+    if (refuse_second(dir, err) < 0 || refuse_state(&to, err) < 0 ||
+        make_folders(&config, &to, true, err) < 0 || copy_kept(folder, dir, err) < 0) {
+        return err->code;
+    }
+    (void)snprintf(path, sizeof(path), "%s/state.db", from.control);
+    r = store_open_sqlite(to.control, &store, err);
+    r = r < 0 ? r : store_restore(store, path, err);
+    store_close(store);
+    r = r < 0 ? r : give_to_user(&config, &to, true, err);
+    return r < 0 ? r : copy_file(folder, dir, "node.json", 0644, false, err);
+}
