@@ -37,6 +37,7 @@ struct agent_config {
     uid_t peer_uid;        /* of skerryd */
     int64_t log_bytes_max; /* of one log file; 0 = 4 MiB */
     int64_t log_files_max; /* an instance's, with the current one; 0 = 3 */
+    int64_t image_keep_ms; /* of an image that nothing uses any more; 0 = 24 h */
 };
 
 /* Runs until SIGTERM or SIGINT, then returns 0. Call it in a process of its own, before it has

@@ -490,6 +490,29 @@ void images_want(struct images *images, struct sk_str ref, struct sk_str digest,
 
 /* ---- life ---- */
 
+bool images_fetching(const struct images *images, const char *hex)
+{
+    for (const struct job *job = images->jobs; job; job = job->next) {
+        if (strcmp(job->hex, hex) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool images_remove(const struct images *images, const char *hex)
+{
+    char from[DIR_MAX + 80], to[DIR_MAX + 96];
+
+    (void)snprintf(from, sizeof(from), "%s/%.64s", images->dir, hex);
+    (void)snprintf(to, sizeof(to), "%s/%.64s.unused.tmp", images->dir, hex);
+    if (rename(from, to) < 0) {
+        return false; /* the files of the last time are still being removed */
+    }
+    remove_tree(images->loop, to);
+    return true;
+}
+
 static void remove_unfinished(const struct images *images)
 {
     DIR *dir = opendir(images->dir);

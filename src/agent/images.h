@@ -16,12 +16,15 @@
  * comes from a registry or an archive is hostile: sizes and counts are bounded before anything is
  * unpacked, the digest is checked, and a folder counts only when it was renamed into place whole.
  *
- * DIR/images/<64 hex>/rootfs, config.json (the image's own), done.
+ * DIR/images/<64 hex>/rootfs, config.json (the image's own), done, used (marked by collect.c).
  */
 #define IMAGE_BYTES_MAX (INT64_C(20) << 30) /* of all layers, compressed */
 #define IMAGE_LAYERS_MAX 512
 #define IMAGE_FETCH_TIMEOUT_MS (15 * 60 * 1000)
 #define IMAGE_UNPACK_TIMEOUT_MS (10 * 60 * 1000)
+
+#define IMAGE_KEEP_MS (INT64_C(24) * 3600 * 1000) /* after its last use; then it is removed */
+#define IMAGE_LOOKS 24                            /* at what is used, in that time */
 
 struct images;
 
@@ -44,6 +47,11 @@ void images_rootfs(const struct images *images, const char *hex, char *out, size
 /* Where an image without a digest was last unpacked to: 64 hex digits. False: it was not. */
 bool images_hex_of(const struct images *images, struct sk_str ref, struct sk_str digest,
                    char out[65]);
+
+/* True while a job waits to fetch this image, or is at it. */
+bool images_fetching(const struct images *images, const char *hex);
+/* Away from where it is found, at once; its files go in the background. */
+bool images_remove(const struct images *images, const char *hex);
 
 /* skopeo's name of a reference: "docker://registry/x:1", "oci:/path:tag", "oci-archive:/path",
  * "docker-archive:/path". SK_ERR_INPUT for any other. */

@@ -35,6 +35,7 @@ struct work {
     int64_t run;
     int64_t memory_limit;
     char cgroup[CGROUP_PATH_MAX];
+    char image[65];  /* what it was started from; "": nothing */
     int stop_signal; /* of its image; 0 = says none */
     bool starting;   /* counted in agent->starting */
     bool start_queued;
@@ -71,7 +72,7 @@ struct agent {
     struct queued_event *events, *events_last;
     bool pumping;
     unsigned starting, exec_checks;
-    uv_timer_t timer, observe_timer;
+    uv_timer_t timer, observe_timer, collect_timer;
     uv_pipe_t listener;
     uv_signal_t sigterm, sigint;
     struct peer *peers;
@@ -132,6 +133,9 @@ void oci_network_up(struct agent *agent);
 void check_start(struct work *work);
 void check_answer(struct work *work, bool ok, const char *reason);
 void check_drop(struct work *work); /* its run is over */
+
+/* ---- collect.c: images that nothing uses any more ---- */
+void collect_start(struct agent *agent);
 
 /* ---- logs.c ---- */
 /* Appends the last `max` lines (text only) as a JSON array to *out. */

@@ -306,6 +306,7 @@ static void take_config(struct agent *agent, const struct agent_config *config)
     agent->config = *config;
     agent->config.log_bytes_max = config->log_bytes_max ? config->log_bytes_max : 4 << 20;
     agent->config.log_files_max = config->log_files_max ? config->log_files_max : 3;
+    agent->config.image_keep_ms = config->image_keep_ms ? config->image_keep_ms : IMAGE_KEEP_MS;
     (void)snprintf(agent->node, sizeof(agent->node), "%s", config->node ? config->node : "");
     (void)snprintf(agent->site, sizeof(agent->site), "%s", config->site ? config->site : "");
     agent->root = geteuid() == 0;
@@ -349,6 +350,7 @@ static int start(struct agent *agent, struct sk_err *err)
     run_adopt_all(agent);
     run_drop_cgroups(agent, false);
     frame_load_kept(agent);
+    collect_start(agent);
     return 0;
 }
 

@@ -300,7 +300,10 @@ int oci_launch(struct work *work, const struct assignment *a, struct launch *lau
     if (rc == 0 && !images_hex_of(work->agent->images, a->image.ref, a->image.digest, hex)) {
         rc = sk_err_set(err, SK_ERR_INTERNAL, "image '%.*s' is not unpacked", SK_PRI(a->image.ref));
     }
-    rc = rc < 0 ? rc : write_config(work, a, hex, arena, err);
+    if (rc == 0) {
+        memcpy(work->image, hex, sizeof(work->image));
+        rc = write_config(work, a, hex, arena, err);
+    }
     if (rc == 0) {
         agent_instance_dir(work->agent, work->id, dir);
         (void)snprintf(path, sizeof(path), "%s/runtime.pid", dir);

@@ -137,6 +137,7 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kint(&w, "memory_limit", work->memory_limit);
     sk_jw_kint(&w, "stop_signal", work->stop_signal);
     sk_jw_kcstr(&w, "cgroup", work->cgroup);
+    sk_jw_kcstr(&w, "image", work->image);
     sk_jw_kcstr(&w, "warning", work->warning);
     sk_jw_obj_end(&w);
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
@@ -175,6 +176,8 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
         work->memory_limit = sk_map_int(root, "memory_limit", 0);
         work->stop_signal = (int)sk_map_int(root, "stop_signal", 0);
         read_cgroup(work, sk_map_str(root, "cgroup", SK_STR("")));
+        text = sk_map_str(root, "image", SK_STR(""));
+        (void)snprintf(work->image, sizeof(work->image), "%.*s", SK_PRI(text));
         ok = true;
     }
     sk_buf_release(&buf);
@@ -361,6 +364,7 @@ static int launch_shim(struct work *work, const struct assignment *a, struct sk_
     work->driver = a->driver;
     work->memory_limit = a->service->limit_memory_bytes;
     work->stop_signal = 0;
+    work->image[0] = '\0';
     cgroup_path(&agent->cgroups, work->id, work->cgroup); /* an adopted one had another, maybe */
     note_missing_limits(work, a->service);
     agent_instance_dir(agent, work->id, dir);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent as a program of its own, for tests: agentd DATA SHIM [NODE SITE PREFIX [LOG_BYTES]] */
+/* The agent as a program of its own, for tests: agentd DATA SHIM [NODE SITE PREFIX [LOG_BYTES
+ * [KEEP_MS]]] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
     config.site = argc > 4 ? argv[4] : "s1";
     config.prefix = argc > 5 ? argv[5] : "";
     config.log_bytes_max = argc > 6 ? strtol(argv[6], NULL, 10) : 0;
+    config.image_keep_ms = argc > 7 ? strtol(argv[7], NULL, 10) : 0;
     if (agent_main(&config, &err) < 0) {
         (void)fprintf(stderr, "%s\n", err.msg);
         return 1;

@@ -33,9 +33,9 @@ def free_port():
 
 
 class Agent:
-    def __init__(self, prefix="", log_bytes=0, netns=None, data=None, node="n1", site="s1"):
+    def __init__(self, prefix="", log_bytes=0, netns=None, data=None, node="n1", site="s1", image_keep_ms=0):
         self.data = data or tempfile.mkdtemp(prefix="skerry-agent-")
-        self.args = [AGENTD, self.data, SHIM, node, site, prefix, str(log_bytes)]
+        self.args = [AGENTD, self.data, SHIM, node, site, prefix, str(log_bytes), str(image_keep_ms)]
         if netns:
             self.args = ["nsenter", "--net=/run/netns/" + netns] + self.args
         self.rev = 0
@@ -179,6 +179,17 @@ def alive(pid):
         return open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
     except OSError:
         return False
+
+
+def rounds(otherwise):
+    return int(os.environ.get("SKERRY_ROUNDS", otherwise))
+
+
+def evidence(name, **row):
+    """One line of raw results, where they are asked for: SKERRY_EVIDENCE/NAME.jsonl."""
+    if os.environ.get("SKERRY_EVIDENCE"):
+        with open(os.path.join(os.environ["SKERRY_EVIDENCE"], name + ".jsonl"), "a") as f:
+            f.write(json.dumps(dict({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, **row)) + "\n")
 
 
 def run(tests):
