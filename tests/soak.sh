@@ -31,6 +31,10 @@ run() { # name, command...
             --seed $((round * 1000003))
     done
     run "mutations past the verifier" build-test/tests/property/oracle/test-property-mutations --mutations 1000000
+    for test in "shim kill_parent" "exec kill_agent"; do
+        run "kill -9 of the ${test#* kill_}, 1,000 rounds, raw in $evidence" env "ONLY=${test#* }" SKERRY_ROUNDS=1000 \
+            "SKERRY_EVIDENCE=$evidence" python3 "tests/unit/agent/test_${test% *}.py" build-test/tests/unit/agent/agentd build-test/skerry-shim
+    done
     run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
         --timeout-multiplier 3 --suite agent --suite e2e --suite fault
     run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \

@@ -212,31 +212,42 @@ def test_log_follow(a):
     assert a.logs[6][0]["end"] and "no instance" in a.logs[6][0]["error"]
 
 
+def kill_agent(a, rng, steady, pids, number):
+    """Kills the agent at a random moment of a short job's life; says what became of the job and of those that go on."""
+    extra = exec_instance(["sh", "-c", "sleep 0.0%d; exit %d" % (rng.randrange(1, 9), 10 + number % 240)], {"restart": "no"})
+    a.assign(steady + [extra])
+    after, away = rng.random() * 0.06, rng.random() * 0.05
+    time.sleep(after)
+    a.kill()
+    time.sleep(away)
+    a.start()
+    a.assign(steady + [extra])
+    seen = a.wait_state(extra["id"], "failed")
+    kept = True
+    for one in steady:
+        went_on = a.wait_state(one["id"], "running", True)
+        kept = kept and a.shim_status(one["id"])["pid"] == pids[one["id"]] and alive(pids[one["id"]]) and went_on["restarts"] == 0
+    return {"killed": "agent", "after_ms": round(after * 1000, 1), "away_ms": round(away * 1000, 1), "exit": seen["exit"],
+            "restarts": seen["restarts"], "others_kept": kept}
+
+
 @with_agent
-def test_kill_agent_20_rounds(a):
-    """kill -9 at random moments while work starts, runs, ends: adopted, never twice, exit statuses kept."""
+def test_kill_agent(a):
+    """kill -9 at random moments, SKERRY_ROUNDS times, while work starts, runs, ends: adopted, never twice, exit statuses kept."""
     rng = random.Random(7)
     steady = [server(free_port(), replica=i) for i in range(3)]
     a.assign(steady)
     for one in steady:
         a.wait_state(one["id"], "running", True)
     pids = {one["id"]: a.shim_status(one["id"])["pid"] for one in steady}
-    for round_number in range(20):
-        extra = exec_instance(["sh", "-c", "sleep 0.0%d; exit %d" % (rng.randrange(1, 9), 10 + round_number)],
-                              {"restart": "no"})
-        a.assign(steady + [extra])
-        time.sleep(rng.random() * 0.06)
-        a.kill()
-        time.sleep(rng.random() * 0.05)
-        a.start()
-        a.assign(steady + [extra])
-        seen = a.wait_state(extra["id"], "failed")
-        assert seen["exit"] == 10 + round_number, seen
-        assert seen["restarts"] == 0, seen
-        for one in steady:
-            seen = a.wait_state(one["id"], "running", True)
-            assert a.shim_status(one["id"])["pid"] == pids[one["id"]] and alive(pids[one["id"]])
-            assert seen["restarts"] == 0, seen
+    for number in range(rounds(20)):
+        try:
+            seen = kill_agent(a, rng, steady, pids, number)
+            ok = seen["exit"] == 10 + number % 240 and seen["restarts"] == 0 and seen["others_kept"]
+        except AssertionError as e:
+            seen, ok = {"killed": "agent", "error": str(e)}, False
+        evidence("kill-agent", round=number, ok=ok, **seen)
+        assert ok, (number, seen)
 
 
 @with_agent

@@ -102,27 +102,36 @@ def test_one_at_a_time(f):
     assert f.ask("stop 15 0; rm -rf /")[1] == "error not a request" or f.ended()
 
 
-@with_folder
-def test_kill_parent_50_rounds(f):
-    """kill -9 of the shim's parent, at once or a moment later: the exit status and the output are there."""
-    for i in range(50):
-        one = Folder()
+def kill_parent(number, one):
+    """Kills the shim's parent at one of three moments; says which, and how the work below the shim ended."""
+    until = time.time() + 5
+    moment = ("status", "status.next", None)[number % 3]
+    starter = subprocess.Popen(
+        ["sh", "-c", '"$@" & wait', "sh"] + one.argv(["sh", "-c", "echo begin; sleep 0.0%d; echo end; exit %d" % (number % 5, number % 256)]),
+        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not os.path.exists(one.path + "/" + (moment or "lock")) and time.time() < until:
+        time.sleep(0.001)
+    begin = time.time()
+    os.killpg(starter.pid, signal.SIGKILL)
+    starter.wait()
+    return {"killed": "parent of the shim, when it had made '%s'" % (moment or "lock"), "status": one.ended(), "log": one.log(),
+            "ended_after_ms": round((time.time() - begin) * 1000, 1)}
+
+
+def test_kill_parent():
+    """kill -9 of the shim's parent, early or a moment later, SKERRY_ROUNDS times: the exit status and the output are there."""
+    for number in range(rounds(50)):
+        one, seen = Folder(), {}
         try:
-            starter = subprocess.Popen(
-                ["sh", "-c", '"$@" & wait', "sh"] + one.argv(["sh", "-c", "echo begin; sleep 0.0%d; echo end; exit %d" % (i % 5, i)]),
-                start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            until = time.time() + 5
-            while i % 3 and not os.path.exists(one.path + "/status.next") and time.time() < until:
-                time.sleep(0.001)
-            if i % 3 == 0:
-                while not os.path.exists(one.path + "/status") and time.time() < until:
-                    time.sleep(0.001)
-            os.killpg(starter.pid, signal.SIGKILL)
-            starter.wait()
-            status = one.ended()
-            assert status["exit"] == i and one.log() == ["begin", "end"], (i, status, one.log())
+            seen = kill_parent(number, one)
+            ok = seen["status"]["exit"] == number % 256 and seen["log"] == ["begin", "end"]
+        except AssertionError as e:
+            seen, ok = {"killed": "parent of the shim", "error": str(e)}, False
         finally:
             one.close()
+        evidence("kill-parent", round=number, ok=ok, **seen)
+        assert ok, (number, seen)
+    print("# %d rounds" % rounds(50))
 
 
 @with_folder
