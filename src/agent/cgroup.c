@@ -262,9 +262,10 @@ static bool each_hierarchy(const struct cgroups *cgroups, each_fn *fn, void *ctx
     return all;
 }
 
+/* True when it is gone, or never was: nothing can have been made where nothing can be written. */
 static bool remove_dir(const char *dir)
 {
-    return rmdir(dir) == 0 || errno == ENOENT || errno == ENOTDIR;
+    return rmdir(dir) == 0 || errno == ENOENT || errno == ENOTDIR || errno == EROFS;
 }
 
 static bool remove_in(void *ctx, const char *hierarchy)
