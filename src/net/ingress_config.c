@@ -4,15 +4,24 @@
 #include <stdio.h>
 
 /*
- * A service NAME is four backends:
+ * A service NAME is up to four backends:
+ *
  *     be.NAME   what users reach: local replicas, and other sites as backups, nearest first
- *     in.NAME   what other sites reach: local replicas only, so that a request takes one hop at
- * most rm.NAME   the checks of the other sites, which be.NAME's backups follow ck.NAME   answers
- * such a check of another site: 200 while a local replica is up The check of a local replica is
- * made once, in be.NAME; in.NAME follows it.
+ *     in.NAME   what other sites reach: local replicas only, so that a request takes one hop
+ *     rm.NAME   the checks of the other sites, which be.NAME's backups follow
+ *     ck.NAME   of a published port: answers such a check of another site
+ *
+ * The check of a local replica is made once, in be.NAME; in.NAME follows it. The check of another
+ * site must go the way that users' requests would go, over the same kept connections: rm.NAME asks
+ * our own listener checks.sock, which passes it to be.NAME, where it may use that site's server
+ * only, even when that is down; in.NAME there answers it. So a connection and a TLS session are
+ * there before the first user needs them. A connection to a published port is its user's alone:
+ * there the check makes its own.
  */
 #define CHECK_MS 250
 #define CONNECT_MS 300
+/* Two failures take a replica out, so two dead ones cost a request four of its six attempts. */
+#define RETRIES 5
 
 void ingress_service_name(const struct ingress_service *s, char out[160])
 {
@@ -23,11 +32,16 @@ void ingress_service_name(const struct ingress_service *s, char out[160])
     }
 }
 
-/* 2.5 round trips, and never less than `least`. */
+/* So many round trips, and never less than `least`. */
+static unsigned trips_ms(double rtt_ms, double trips, unsigned least)
+{
+    double ms = rtt_ms > 0 && rtt_ms < 10000 ? rtt_ms * trips : 0;
+    return ms > least ? (unsigned)ms + 1 : least;
+}
+
 static unsigned patience_ms(double rtt_ms, unsigned least)
 {
-    double ms = rtt_ms > 0 && rtt_ms < 10000 ? rtt_ms * 2.5 : 0;
-    return ms > least ? (unsigned)ms + 1 : least;
+    return trips_ms(rtt_ms, 2.5, least);
 }
 
 static double farthest_ms(const struct ingress_service *s)
@@ -61,9 +75,9 @@ static void write_global(const struct ingress_config *c, struct sk_buf *out)
                   "    timeout tunnel 1h\n"
                   "    option idle-close-on-response\n"
                   "    option redispatch 1\n"
-                  "    retries 3\n"
+                  "    retries %d\n"
                   "\n",
-                  c->generation, c->dir, CONNECT_MS);
+                  c->generation, c->dir, CONNECT_MS, RETRIES);
 }
 
 /* Which service another site means it says by ALPN: SNI cannot say it, because HAProxy holds the
@@ -73,7 +87,10 @@ static void write_alpn(const struct ingress_view *view, struct sk_buf *out)
     for (size_t i = 0; i < view->nservices; i++) {
         char name[160];
         ingress_service_name(&view->services[i], name);
-        sk_buf_printf(out, "%sin.%s,ck.%s", i == 0 ? " alpn " : ",", name, name);
+        sk_buf_printf(out, "%sin.%s", i == 0 ? " alpn " : ",", name);
+        if (view->services[i].port != 0) {
+            sk_buf_printf(out, ",ck.%s", name);
+        }
     }
 }
 
@@ -98,12 +115,20 @@ static void write_frontends(const struct ingress_config *c, const struct ingress
                   "\n",
                   at, c->http_port, SK_PRI(view->site), c->dir);
     if (c->identity) {
+        /* kept for longer than any caller keeps it: who closes first must be the caller */
         sk_buf_printf(out,
+                      "frontend fe.checks\n"
+                      "    mode http\n"
+                      "    bind unix@%s/checks.sock mode 600\n"
+                      "    use_backend be.%%[req.hdr(x-skerry-name)]\n"
+                      "    default_backend none\n"
+                      "\n"
                       "frontend fe.sites\n"
                       "    mode tcp\n"
                       "    no option idle-close-on-response\n"
+                      "    timeout http-keep-alive 1m\n"
                       "    bind %s:%u ssl crt %s/node.pem ca-file %s/ca.pem verify required",
-                      at, c->inter_port, c->dir, c->dir);
+                      c->dir, at, c->inter_port, c->dir, c->dir);
         write_alpn(view, out);
         sk_buf_printf(out,
                       "\n    tcp-request content reject if { ssl_c_serial,hex -m str -i -f "
@@ -158,8 +183,9 @@ static void write_slots(const struct ingress_slots *slots, bool with_endpoints, 
 
 /* Only what may safely be done twice is tried again after it was sent. A connection to another
  * site costs a TLS handshake and round trips, so it is kept and shared between users; its far end
- * is our own, which keeps it for longer than we do. One to a replica is never shared: replicas may
- * close theirs whenever they like. */
+ * is our own, which keeps it for longer than we do. One at a time: HAProxy 2.6 stops reading a
+ * whole HTTP/2 connection when one of its users does not read (docs/ingress.md). One to a replica
+ * is never shared: replicas may close theirs whenever they like. */
 static void write_mode(const struct ingress_service *s, struct sk_buf *out)
 {
     if (s->port != 0) {
@@ -171,6 +197,28 @@ static void write_mode(const struct ingress_service *s, struct sk_buf *out)
                      "    http-reuse always\n"
                      "    retry-on conn-failure empty-response\n"
                      "    http-request disable-l7-retry unless METH_GET\n");
+}
+
+/* A check of another site on its way out: to that site's server and no other, up or down. Users
+ * cannot ask for it: their x-skerry- headers are gone by here. */
+static void write_check_out(const struct ingress_service *s, struct sk_buf *out)
+{
+    if (s->port == 0 && s->nremote > 0) {
+        sk_buf_adds(out, "    force-persist if { req.hdr(x-skerry-check) -m found }\n"
+                         "    use-server %[req.hdr(x-skerry-check)] if { "
+                         "req.hdr(x-skerry-check) -m found }\n");
+    }
+}
+
+static void write_answer(const char *name, const char *more, struct sk_buf *out)
+{
+    sk_buf_printf(
+        out,
+        "    http-request return status 200 content-type text/plain string \"up\\n\" if%s "
+        "{ nbsrv(in.%s) gt 0 }\n"
+        "    http-request return status 503 content-type text/plain string \"down\\n\"",
+        more, name);
+    sk_buf_printf(out, "%s%s\n", more[0] != '\0' ? " if" : "", more);
 }
 
 /* Bytes that mean something to the configuration's reader, as it wants them. */
@@ -200,22 +248,44 @@ static void write_check(const struct ingress_service *s, struct sk_buf *out)
     }
 }
 
+/* What other sites reach, and what their checks are told. */
+static void write_in(const struct ingress_service *s, const struct ingress_slots *slots,
+                     bool with_endpoints, const char *name, struct sk_buf *out)
+{
+    char follow[180];
+    (void)snprintf(follow, sizeof(follow), "be.%s", name);
+    sk_buf_printf(out, "\nbackend in.%s\n", name);
+    write_mode(s, out);
+    if (s->port == 0) {
+        write_answer(name, " { req.hdr(x-skerry-check) -m found }", out);
+    }
+    sk_buf_printf(out, "    timeout connect %dms\n", CONNECT_MS);
+    write_slots(slots, with_endpoints, "", follow, out);
+    if (s->port != 0) {
+        sk_buf_printf(out, "\nbackend ck.%s\n    mode http\n", name);
+        write_answer(name, "", out);
+    }
+    sk_buf_adds(out, "\n");
+}
+
 static void write_backends(const struct ingress_config *c, const struct ingress_service *s,
                            const struct ingress_slots *slots, bool with_endpoints,
                            struct sk_buf *out)
 {
     char name[160];
-    char follow[180];
     ingress_service_name(s, name);
-    (void)snprintf(follow, sizeof(follow), "be.%s", name);
     sk_buf_printf(out, "backend be.%s\n", name);
     write_mode(s, out);
+    if (c->identity) {
+        write_check_out(s, out);
+    }
     write_check(s, out);
     sk_buf_printf(out, "    timeout connect %ums\n    timeout check %ums\n",
                   CONNECT_MS + patience_ms(farthest_ms(s), 0), CHECK_MS);
+    /* two, not one: in a crowd one lost SYN must not end all that a living replica is doing */
     write_slots(slots, with_endpoints,
                 " check inter 250ms fastinter 50ms downinter 250ms fall 2 rise 1"
-                " observe layer4 error-limit 1 on-error fastinter",
+                " observe layer4 error-limit 2 on-error mark-down",
                 NULL, out);
     for (size_t i = 0; c->identity && i < s->nremote; i++) {
         const struct ingress_remote *r = &s->remote[i];
@@ -231,20 +301,10 @@ static void write_backends(const struct ingress_config *c, const struct ingress_
         sk_buf_adds(out, "\n");
         return;
     }
-    sk_buf_printf(out, "\nbackend in.%s\n", name);
-    write_mode(s, out);
-    sk_buf_printf(out, "    timeout connect %dms\n", CONNECT_MS);
-    write_slots(slots, with_endpoints, "", follow, out);
-    sk_buf_printf(
-        out,
-        "\nbackend ck.%s\n"
-        "    mode http\n"
-        "    http-request return status 200 content-type text/plain string \"up\\n\" if { "
-        "nbsrv(in.%s) gt 0 }\n"
-        "    http-request return status 503 content-type text/plain string \"down\\n\"\n\n",
-        name, name);
+    write_in(s, slots, with_endpoints, name, out);
 }
 
+/* A check that finds no kept connection needs three round trips for TCP, TLS and itself. */
 static void write_site_checks(const struct ingress_config *c, const struct ingress_service *s,
                               struct sk_buf *out)
 {
@@ -258,19 +318,24 @@ static void write_site_checks(const struct ingress_config *c, const struct ingre
                   "    mode http\n"
                   "    option httpchk\n"
                   "    http-check send meth GET uri /up ver HTTP/1.1 hdr Host skerry.internal hdr "
-                  "Connection close\n"
+                  "Connection close hdr X-Skerry-Name %s hdr X-Skerry-Check %%[srv_name]\n"
                   "    http-check expect status 200\n"
                   "    timeout connect %ums\n"
                   "    timeout check %ums\n",
-                  name, CONNECT_MS + patience_ms(farthest_ms(s), 0),
-                  patience_ms(farthest_ms(s), CHECK_MS));
+                  name, name, CONNECT_MS + patience_ms(farthest_ms(s), 0),
+                  trips_ms(farthest_ms(s), 4, CHECK_MS));
     for (size_t i = 0; i < s->nremote; i++) {
         const struct ingress_remote *r = &s->remote[i];
         unsigned inter = patience_ms(r->rtt_ms, CHECK_MS);
         bool six = memchr(r->address.ptr, ':', r->address.len) != NULL;
-        sk_buf_printf(out, "    server r.%.*s %s%.*s%s:%u check inter %ums fall 2 rise 1",
-                      SK_PRI(r->site), six ? "[" : "", SK_PRI(r->address), six ? "]" : "",
-                      c->inter_port, inter);
+        sk_buf_printf(out, "    server r.%.*s ", SK_PRI(r->site));
+        if (s->port == 0) {
+            sk_buf_printf(out, "unix@%s/checks.sock check inter %ums fall 2 rise 1\n", c->dir,
+                          inter);
+            continue;
+        }
+        sk_buf_printf(out, "%s%.*s%s:%u check inter %ums fall 2 rise 1", six ? "[" : "",
+                      SK_PRI(r->address), six ? "]" : "", c->inter_port, inter);
         write_tls(c, r, out);
         sk_buf_printf(out, " check-alpn ck.%s\n", name);
     }
@@ -316,7 +381,7 @@ void ingress_names_write(const struct ingress_view *view, struct sk_buf *out)
     for (size_t i = 0; i < view->nservices; i++) {
         char name[160];
         ingress_service_name(&view->services[i], name);
-        for (size_t k = 0; k < 2; k++) {
+        for (size_t k = 0; k < (view->services[i].port != 0 ? 2U : 1U); k++) {
             sk_buf_printf(out, "%s.%s %s.%s\n", kinds[k], name, kinds[k], name);
         }
     }

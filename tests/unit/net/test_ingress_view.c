@@ -71,12 +71,34 @@ static void a_view_is_read_and_written(void **state)
         "server s3 127.0.0.1:1 weight 100 check",
         "server r.ams 10.99.2.11:7443 backup track rm.shop.web.http/r.ams ssl crt /d/node.pem "
         "ca-file /d/ca.pem verify required verifyhost ams-1 alpn in.shop.web."
-        "http",
+        "http pool-purge-delay 2s on-marked-down shutdown-sessions\n",
         "server r.par [fd00::1]:7443 backup",
+        /* two refusals of real traffic take a replica out at once */
+        "server s1 10.210.1.2:8000 weight 100 check inter 250ms fastinter 50ms downinter 250ms "
+        "fall "
+        "2 rise 1 observe layer4 error-limit 2 on-error mark-down pool-max-conn 0",
+        "    retries 5\n",
+        /* checks of other sites travel by the connections that users' requests will take */
+        "frontend fe.checks\n    mode http\n    bind unix@/d/checks.sock mode 600\n"
+        "    use_backend be.%[req.hdr(x-skerry-name)]\n    default_backend none\n",
+        "    force-persist if { req.hdr(x-skerry-check) -m found }\n"
+        "    use-server %[req.hdr(x-skerry-check)] if { req.hdr(x-skerry-check) -m found }\n",
+        "backend in.shop.web.http\n    mode http\n    balance roundrobin\n    http-reuse always\n"
+        "    retry-on conn-failure empty-response\n"
+        "    http-request disable-l7-retry unless METH_GET\n"
+        "    http-request return status 200 content-type text/plain string \"up\\n\" if { "
+        "req.hdr(x-skerry-check) -m found } { nbsrv(in.shop.web.http) gt 0 }\n"
+        "    http-request return status 503 content-type text/plain string \"down\\n\" if { "
+        "req.hdr(x-skerry-check) -m found }\n",
+        "backend rm.shop.web.http\n    mode http\n    option httpchk\n    http-check send meth GET "
+        "uri /up ver HTTP/1.1 hdr Host skerry.internal hdr Connection close hdr X-Skerry-Name "
+        "shop.web.http hdr X-Skerry-Check %[srv_name]\n    http-check expect status 200\n"
+        "    timeout connect 802ms\n    timeout check 803ms\n"
+        "    server r.ams unix@/d/checks.sock check inter 502ms fall 2 rise 1\n"
+        "    server r.par unix@/d/checks.sock check inter 250ms fall 2 rise 1\n",
         "server s1 10.210.1.2:8000 weight 100 track be.shop.web.http/s1",
-        "timeout check 502ms",
         "frontend fe.p5432\n    mode tcp\n    bind *:5432\n",
-        "verify required alpn in.shop.web.http,ck.shop.web.http,in.shop.db.p5432,ck.shop.db.p5432\n"
+        "verify required alpn in.shop.web.http,in.shop.db.p5432,ck.shop.db.p5432\n"
         "    tcp-request content reject",
     };
     for (size_t i = 0; i < SK_ARRAY_LEN(parts); i++) {
