@@ -25,7 +25,7 @@ def span(rows, key, unit, scale=1.0):
     values = [r[key] / scale for r in rows if r.get(key) is not None]
     if not values:
         return "not measured"
-    shown = f"{common.median(values):,.{0 if max(values) >= 100 else 2 if max(values) < 10 else 1}f} {unit}"
+    shown = f"{common.median(values):,.{0 if max(values) >= 100 else 2 if max(values) < 10 else 1}f} {unit}".rstrip()
     return f"{shown} ({min(values):,.0f}-{max(values):,.0f}, n={len(values)})" if len(values) > 1 else shown
 
 
@@ -102,6 +102,21 @@ def peer(ours, swarm):
     return "\n".join(lines)
 
 
+def spills(data):
+    """By round-trip time and build; runs whose load generator fell short are counted and left out."""
+    lines = ["| round trip | configuration | failed of 900 | longest gap | p95 | p99 | full handshakes | resumed | handshakes a second before | "
+             "beside a stuck user: failed of 900, p99 |", "|" + " --- |" * 10]
+    for rtt, build in sorted({(r["rtt_ms"], r["build"]) for r in data["runs"]}):
+        rows = [r for r in data["runs"] if (r["rtt_ms"], r["build"]) == (rtt, build) and r["valid"]]
+        beside = [r["beside_stuck"] for r in rows if r["beside_stuck"]["valid"]]
+        if rows and beside:
+            lines.append(f"| {rtt:g} ms | {build} | {span(rows, 'failed', '')} | {span(rows, 'longest_gap_ms', 'ms')} | {span(rows, 'p95_ms', 'ms')} | "
+                         f"{span(rows, 'p99_ms', 'ms')} | {span(rows, 'full_handshakes', '')} | {span(rows, 'resumed_handshakes', '')} | "
+                         f"{mid(rows, 'quiet_handshakes_s'):g} | {mid(beside, 'failed'):g}, {mid(beside, 'p99_ms'):,.0f} ms |")
+    invalid = sum(not r["valid"] for r in data["runs"])
+    return "\n".join(lines) + (f"\n\n{invalid} runs are not valid: the load generator fell short." if invalid else "")
+
+
 def main():
     table = Table()
     containers, swarm = load("containers"), load("swarm")
@@ -129,6 +144,11 @@ def main():
     if containers and swarm:
         parts += ["## Beside Docker Swarm", "", f"{swarm['version']}, three managers in three network namespaces, same machine, same hour "
                   "(`bench/swarm.py` says how).", "", peer(containers["runs"], swarm), ""]
+    spill = load("spill")
+    if spill:
+        parts += ["## The first 3 s of a spill", "", "A site's two replicas die under 300 requests a second; its users go through another site's "
+                  "ingress (`bench/spill.py` says how; [ingress.md](ingress.md) what follows from it); `before` is dbb575e, `h2` the trial of HTTP/2 between the sites. Others used of the machine before a run: "
+                  f"{100 * mid(spill['runs'], 'busy_before'):.0f} % (median).", "", spills(spill), ""]
     others = sorted(f for f in os.listdir(common.EVIDENCE) if "-earlier" in f)
     if others:
         parts += ["## Earlier series", "", "Not in the medians above, and not left out:", ""]
