@@ -19,6 +19,9 @@
  * there the check makes its own.
  */
 #define CHECK_MS 250
+/* Dead processes are found by their users' connections; checks are for the silent. Two that fail in
+ * a row happen to the living on a busy machine, and to be down costs all that is being answered. */
+#define FALL 3
 #define CONNECT_MS 300
 /* Two failures take a replica out, so two dead ones cost a request four of its six attempts. */
 #define RETRIES 5
@@ -284,7 +287,7 @@ static void write_backends(const struct ingress_config *c, const struct ingress_
                   CONNECT_MS + patience_ms(farthest_ms(s), 0), CHECK_MS);
     /* two, not one: in a crowd one lost SYN must not end all that a living replica is doing */
     write_slots(slots, with_endpoints,
-                " check inter 250ms fastinter 50ms downinter 250ms fall 2 rise 1"
+                " check inter 250ms fastinter 50ms downinter 250ms fall 3 rise 1"
                 " observe layer4 error-limit 2 on-error mark-down",
                 NULL, out);
     for (size_t i = 0; c->identity && i < s->nremote; i++) {
@@ -330,12 +333,12 @@ static void write_site_checks(const struct ingress_config *c, const struct ingre
         bool six = memchr(r->address.ptr, ':', r->address.len) != NULL;
         sk_buf_printf(out, "    server r.%.*s ", SK_PRI(r->site));
         if (s->port == 0) {
-            sk_buf_printf(out, "unix@%s/checks.sock check inter %ums fall 2 rise 1\n", c->dir,
-                          inter);
+            sk_buf_printf(out, "unix@%s/checks.sock check inter %ums fall %d rise 1\n", c->dir,
+                          inter, FALL);
             continue;
         }
-        sk_buf_printf(out, "%s%.*s%s:%u check inter %ums fall 2 rise 1", six ? "[" : "",
-                      SK_PRI(r->address), six ? "]" : "", c->inter_port, inter);
+        sk_buf_printf(out, "%s%.*s%s:%u check inter %ums fall %d rise 1", six ? "[" : "",
+                      SK_PRI(r->address), six ? "]" : "", c->inter_port, inter, FALL);
         write_tls(c, r, out);
         sk_buf_printf(out, " check-alpn ck.%s\n", name);
     }

@@ -75,8 +75,7 @@ static void a_view_is_read_and_written(void **state)
         "server r.par [fd00::1]:7443 backup",
         /* two refusals of real traffic take a replica out at once */
         "server s1 10.210.1.2:8000 weight 100 check inter 250ms fastinter 50ms downinter 250ms "
-        "fall "
-        "2 rise 1 observe layer4 error-limit 2 on-error mark-down pool-max-conn 0",
+        "fall 3 rise 1 observe layer4 error-limit 2 on-error mark-down pool-max-conn 0",
         "    retries 5\n",
         /* checks of other sites travel by the connections that users' requests will take */
         "frontend fe.checks\n    mode http\n    bind unix@/d/checks.sock mode 600\n"
@@ -94,8 +93,8 @@ static void a_view_is_read_and_written(void **state)
         "uri /up ver HTTP/1.1 hdr Host skerry.internal hdr Connection close hdr X-Skerry-Name "
         "shop.web.http hdr X-Skerry-Check %[srv_name]\n    http-check expect status 200\n"
         "    timeout connect 802ms\n    timeout check 803ms\n"
-        "    server r.ams unix@/d/checks.sock check inter 502ms fall 2 rise 1\n"
-        "    server r.par unix@/d/checks.sock check inter 250ms fall 2 rise 1\n",
+        "    server r.ams unix@/d/checks.sock check inter 502ms fall 3 rise 1\n"
+        "    server r.par unix@/d/checks.sock check inter 250ms fall 3 rise 1\n",
         "server s1 10.210.1.2:8000 weight 100 track be.shop.web.http/s1",
         "frontend fe.p5432\n    mode tcp\n    bind *:5432\n",
         "verify required alpn in.shop.web.http,in.shop.db.p5432,ck.shop.db.p5432\n"
