@@ -439,6 +439,18 @@ int daemon_backup(const char *dir, const char *folder, struct sk_err *err)
     return r < 0 ? r : copy_file(dir, folder, "node.json", 0644, false, err);
 }
 
+/* A state that was begun and did not become one must not stand in the way of the next try. */
+static void drop_state(const struct folders *f)
+{
+    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm"};
+    char path[1024];
+
+    for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", f->control, names[i]);
+        (void)unlink(path); /* what cannot be removed is named by the next restore */
+    }
+}
+
 int daemon_restore(const char *dir, const char *folder, struct sk_err *err)
 {
     struct daemon_config config;
@@ -463,5 +475,9 @@ int daemon_restore(const char *dir, const char *folder, struct sk_err *err)
     r = r < 0 ? r : store_restore(store, path, err);
     store_close(store);
     r = r < 0 ? r : give_to_user(&config, &to, true, err);
-    return r < 0 ? r : copy_file(folder, dir, "node.json", 0644, false, err);
+    r = r < 0 ? r : copy_file(folder, dir, "node.json", 0644, false, err);
+    if (r < 0) {
+        drop_state(&to);
+    }
+    return r;
 }

@@ -95,8 +95,20 @@ def burnt(c, r):
     r.check("no state, no answer", c.cli("status")[0] != 0)
     code, out, err = c.local(c.hub, "restore", where + "-none")
     r.check("restore of nothing", code != 0 and "no whole backup" in err and not os.path.exists(c.hub.data), (code, err))
+    for name in ("control/state.db", "control/ca.key"):
+        broken = os.path.join(c.dir, "broken")
+        shutil.copytree(where, broken)
+        if name.endswith("db"):
+            with open(os.path.join(broken, name), "wb") as f:
+                f.write(b"no database at all" * 300)
+        else:
+            os.unlink(os.path.join(broken, name))
+        code, out, err = c.local(c.hub, "restore", broken)
+        r.check(f"restore of a backup with a broken {name}: says which", code == 1 and name in err and
+                not os.path.exists(os.path.join(c.hub.data, "node.json")), (code, err))
+        shutil.rmtree(broken)
     code, out, err = c.local(c.hub, "restore", where)
-    r.equal("restore", (code, err), (0, ""))
+    r.equal("restore, after those that failed", (code, err), (0, ""))
     code, out, err = c.local(c.hub, "restore", where)
     r.check("restore over a server", code == 1 and "holds server 'hub-1'" in err, (code, err))
     back(c)

@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import time
 
+from bad import HELLO, frame, say
 from cluster import SLOW, Cluster, Failed, kill, main, wait_until
 
 SLEEPERS = """name: s
@@ -187,10 +189,43 @@ def unheard(c, r):
     r.equal("sites: nothing is said any more", "NO PROBES" in c.cli("sites")[1], False)
 
 
+def early(c, r):
+    """A hello while the state is still being read is asked to come again, and nobody is lost by it."""
+    node, path = c.nodes["fra-1"], os.path.join(c.hub.data, "control/state.db")
+    own = (os.path.join(node.data, "identity/node.pem"), os.path.join(node.data, "identity/node.key"))
+    with open(os.path.join(node.data, "node.json"), encoding="utf-8") as f:
+        hello = frame(dict(HELLO, node="fra-1", incarnation=json.load(f)["incarnation"]))
+    node.stop()
+    r.equal("a hello", say(c, hello, cert=own), "assign")
+    c.hub.stop()
+    number = 400000  # of a kind that this version does not know: takes a while to read
+    state = sqlite3.connect(path)
+    state.executemany("INSERT INTO records VALUES (?, ?, 1, 1)",
+                      ((f"/skerry/v1/zzz/{n:06}", '{"v":1,"filler":"' + "x" * 200 + '"}') for n in range(number)))
+    state.commit()
+    state.close()
+    c.hub.start()
+    said, deadline = [], time.monotonic() + 30 * SLOW
+    while "assign" not in said and time.monotonic() < deadline:
+        said.append(say(c, hello, cert=own))
+    r.check("a hello too early: is told why", "error unavailable: the state is still being read; try again" in said, said[-20:])
+    r.equal("and then is let in", said[-1], "assign")
+    r.equal("nothing else is said", set(said) - {"", "assign", "error unavailable: the state is still being read; try again"}, set())
+    c.hub.stop()
+    state = sqlite3.connect(path)
+    state.execute("DELETE FROM records WHERE key LIKE '/skerry/v1/zzz/%'")
+    state.commit()
+    state.close()
+    c.hub.start()
+    node.start()
+    wait_until("all is well again", lambda: c.cli("status")[0] == 0 and
+               {n["state"] for n in c.get("nodes")["nodes"]} == {"alive"}, 30)
+
+
 def stop(r):
     with Cluster({"fra": ["fra-1"]}) as c:
         c.start()
-        for part in (clean, stuck, unheard, probe_key):
+        for part in (clean, stuck, early, unheard, probe_key):
             at = time.monotonic()
             try:
                 part(c, r)
