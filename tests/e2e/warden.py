@@ -91,16 +91,25 @@ def end_all():
     return False
 
 
+def remove_groups(level):
+    """True once none is left. One whose last process is just ending cannot go yet."""
+    left = False
+    for pattern in ("/sys/fs/cgroup/*" + level, "/sys/fs/cgroup" + level):
+        for group in glob.glob(pattern + "/*/") + glob.glob(pattern):
+            try:
+                os.rmdir(group)
+            except OSError:
+                left = True
+    return not left
+
+
 def forget_groups(folder):
     """The control groups of the agents in this folder: nobody is left who would remove them."""
     for agent in glob.glob(os.path.join(glob.escape(os.path.realpath(folder)), "*", "agent")):
         level = "/skerry/" + hashlib.sha256(agent.encode()).hexdigest()[:12]
-        for pattern in ("/sys/fs/cgroup/*" + level, "/sys/fs/cgroup" + level):
-            for group in glob.glob(pattern + "/*/") + glob.glob(pattern):
-                try:
-                    os.rmdir(group)
-                except OSError:
-                    pass
+        deadline = time.monotonic() + 2
+        while not remove_groups(level) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def main():
