@@ -1,14 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The full counts, for hours rather than minutes: fuzzing 60 s a target, the property tests with more cases and fresh seeds, the
-# timing suites again and again. Results go to docs/evidence/soak-*.log. usage: tests/soak.sh [ROUNDS]
+# The full counts, for hours rather than minutes. usage: tests/soak.sh [ROUNDS [PART...]]
+#   tests     the whole test run, 60 s a fuzz target        property  more cases and fresh seeds for planner and verifier
+#   kills     kill -9 at random moments: 1,000 of a shim's parent, 1,000 of the agent, 100 rounds during applies
+#   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
+# Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 rounds=${1:-10}
+parts=" ${*:2} "
 evidence=docs/evidence
+stamp=$(date -u +%Y%m%dT%H%M%SZ)
 mkdir -p "$evidence"
-log="$evidence/soak-$(date -u +%Y%m%dT%H%M%SZ).log"
+log="$evidence/soak-$stamp.log"
 failed=0
+
+asked() { # part
+    [ "$parts" = "  " ] || [[ "$parts" == *" $1 "* ]]
+}
 
 run() { # name, command...
     local name=$1 start=$SECONDS
@@ -23,22 +32,45 @@ run() { # name, command...
     rm -f /tmp/skerry-soak.$$
 }
 
+# An end-to-end suite with all that it prints kept beside the summary.
+raw() { # name, file, VARIABLE=value...
+    local name=$1 file=$evidence/soak-$2-$stamp.txt
+    run "$name, raw in $file" env "${@:3}" SKERRY_SOURCE_ROOT="$PWD" SKERRY_BIN="$PWD/build-test/skerry" SKERRY_LAB="$PWD/build-test/skerry-lab" \
+        bash -o pipefail -c "/usr/bin/python3 tests/e2e/$2.py 2>&1 | tee -a '$file'"
+}
+
 {
-    echo "soak of $(git rev-parse --short=12 HEAD), $rounds rounds, $(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    run "test run, 60 s a fuzz target" env SKERRY_FUZZ_SECONDS=60 tests/run.sh
-    for round in $(seq "$rounds"); do
-        run "planner against its oracle, round $round" build-test/tests/property/oracle/test-property-oracle --cases 100000 \
-            --seed $((round * 1000003))
-    done
-    run "mutations past the verifier" build-test/tests/property/oracle/test-property-mutations --mutations 1000000
-    for test in "shim kill_parent" "exec kill_agent"; do
-        run "kill -9 of the ${test#* kill_}, 1,000 rounds, raw in $evidence" env "ONLY=${test#* }" SKERRY_ROUNDS=1000 \
-            "SKERRY_EVIDENCE=$evidence" python3 "tests/unit/agent/test_${test% *}.py" build-test/tests/unit/agent/agentd build-test/skerry-shim
-    done
-    run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
-        --timeout-multiplier 3 --suite agent --suite e2e --suite fault
-    run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
-        --timeout-multiplier 3 "net refuse" "net ingress" "lab net" "lab load"
+    echo "soak of $(git rev-parse --short=12 HEAD), $rounds rounds, $stamp"
+    if asked tests; then
+        run "test run, 60 s a fuzz target" env SKERRY_FUZZ_SECONDS=60 tests/run.sh
+    elif [ ! -x build-test/skerry ]; then
+        run "build" tests/run.sh quick
+    fi
+    if asked property; then
+        for round in $(seq "$rounds"); do
+            run "planner against its oracle, round $round" build-test/tests/property/oracle/test-property-oracle --cases 100000 \
+                --seed $((round * 1000003))
+        done
+        run "mutations past the verifier" build-test/tests/property/oracle/test-property-mutations --mutations 1000000
+    fi
+    if asked kills; then
+        for test in "shim kill_parent" "exec kill_agent"; do
+            run "kill -9 of the ${test#* kill_}, 1,000 rounds, raw in $evidence" env "ONLY=${test#* }" SKERRY_ROUNDS=1000 \
+                "SKERRY_EVIDENCE=$evidence" python3 "tests/unit/agent/test_${test% *}.py" build-test/tests/unit/agent/agentd build-test/skerry-shim
+        done
+        raw "kill -9 of agent, skerryd and supervisor during applies, 100 rounds" kill SKERRY_ROUNDS=100
+    fi
+    if asked cut; then
+        for round in $(seq "$rounds"); do
+            raw "a node cut off for 20 s, round $round" cut SKERRY_CUT_S=20
+        done
+    fi
+    if asked repeat; then
+        run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
+            --timeout-multiplier 3 --suite agent --suite e2e --suite fault
+        run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
+            --timeout-multiplier 3 "net refuse" "net ingress" "lab net" "lab load"
+    fi
     echo "$failed failed"
 } 2>&1 | tee "$log"
 grep -q '^0 failed$' "$log"
