@@ -79,7 +79,7 @@ class Site:
         with open(view, "w", encoding="utf-8") as f:
             json.dump({"rev": 1, "site": self.name, "node": self.name, "routes": [route], "published": []}, f)
         p = self.lab.start(self.netns, self.lab.helper, "run", self.lab.dir, self.name, self.dir, view,
-                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                           *([self.lab.h2] if self.lab.h2 else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if p.stdout.readline() != b"settled\n":
             raise RuntimeError(f"the ingress of {self.name} did not start")
 
@@ -130,10 +130,10 @@ class Lab:
             self.nodes = json.load(f)["nodes"]
         common.out(self.helper, "keys", self.dir, *SITES)
         if self.h2:
-            os.mkdir(os.path.join(self.dir, "bin"))
-            with open(os.path.join(self.dir, "bin/haproxy"), "w", encoding="utf-8") as f:
+            self.h2 = os.path.join(self.dir, "haproxy-h2")
+            with open(self.h2, "w", encoding="utf-8") as f:
                 f.write(H2)
-            os.chmod(f.name, 0o755)
+            os.chmod(self.h2, 0o755)
         for name, other in (SITES, SITES[::-1]):
             self.sites[name] = Site(self, name, other, self.rtt_ms)
         for site in self.sites.values():
@@ -141,8 +141,7 @@ class Lab:
         time.sleep(2)  # checks have their first results, and what is kept warm is warm
 
     def start(self, netns, *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL):
-        p = subprocess.Popen(["nsenter", "--net=" + netns, *argv], stdin=stdin, stdout=stdout, stderr=sys.stderr, start_new_session=True,
-                             env={**os.environ, "PATH": os.path.join(self.dir, "bin") + ":" + os.environ["PATH"]})
+        p = subprocess.Popen(["nsenter", "--net=" + netns, *argv], stdin=stdin, stdout=stdout, stderr=sys.stderr, start_new_session=True)
         self.started.append(p)
         return p
 

@@ -3,7 +3,7 @@
  * One site's ingress for bench/spill.py, with a real HAProxy.
  *
  *     spill_site keys DIR NODE...                               DIR/ca.pem, DIR/NODE.crt, .key
- *     spill_site run DIR NODE INGRESS-DIR VIEW.json             on ports 80 and 7443
+ *     spill_site run DIR NODE INGRESS-DIR VIEW.json [HAPROXY]   on ports 80 and 7443
  *
  * `run` serves the view (as an `assign` frame has it) with the identity DIR/NODE, says "settled"
  * when HAProxy serves it, and ends at the end of its standard input. Exit: 0, or 1 with a line on
@@ -141,7 +141,8 @@ static int serve(char **argv, struct sk_err *err)
     uv_poll_t input;
     struct ingress *ing = NULL;
     (void)uv_loop_init(&loop);
-    struct ingress_options options = {.loop = &loop, .dir = argv[4], .event = on_event};
+    struct ingress_options options = {
+        .loop = &loop, .dir = argv[4], .program = argv[6], .event = on_event};
     int r = ingress_new(&options, &ing, err);
     r = r < 0 ? r : take_identity(ing, argv[2], argv[3], err);
     r = r < 0 ? r : take_view(ing, argv[5], err);
@@ -162,12 +163,12 @@ int main(int argc, char **argv)
     int r = -1;
     if (argc >= 4 && strcmp(argv[1], "keys") == 0) {
         r = make_keys(argv[2], argv + 3, &err);
-    } else if (argc == 6 && strcmp(argv[1], "run") == 0) {
+    } else if ((argc == 6 || argc == 7) && strcmp(argv[1], "run") == 0) {
         r = serve(argv, &err);
     } else {
         (void)sk_err_set(&err, SK_ERR_USAGE,
                          "usage: spill_site keys DIR NODE... | run DIR NODE "
-                         "INGRESS-DIR VIEW.json");
+                         "INGRESS-DIR VIEW.json [HAPROXY]");
     }
     return r < 0 ? complain(&err) : 0;
 }
