@@ -33,7 +33,7 @@ static int wait_for_ready(int fd)
         return 0;
     }
     if (text[0] == 'b') {
-        (void)fprintf(stderr, "another shim holds this instance\n");
+        (void)fprintf(stderr, "another shim holds this instance, or it has had this run\n");
         return SHIM_EXIT_BUSY;
     }
     (void)fprintf(stderr, "%s\n", text[0] == 'f' ? text + 1 : "the shim died before it was ready");
@@ -59,8 +59,7 @@ static void quiet_stdio(void)
 static int be_shim(const struct shim_config *config, int ready_fd)
 {
     struct shim_reason reason;
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int lock, score;
+    int busy, score;
 
     (void)setsid();
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -69,13 +68,9 @@ static int be_shim(const struct shim_config *config, int ready_fd)
         (void)shim_fail_errno(&reason, "open instance folder '%s'", config->dir);
         refuse(ready_fd, 'f', reason.text);
     }
-    lock = open("lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (lock < 0) {
-        (void)shim_fail_errno(&reason, "lock '%s'", config->dir);
-        refuse(ready_fd, 'f', reason.text);
-    }
-    if (fcntl(lock, F_OFD_SETLK, &whole) < 0) {
-        refuse(ready_fd, 'b', "");
+    busy = shim_lock(config, &reason);
+    if (busy != 0) {
+        refuse(ready_fd, busy < 0 ? 'f' : 'b', busy < 0 ? reason.text : "");
     }
     quiet_stdio();
     score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);

@@ -32,7 +32,7 @@
 #define SHIM_LINE_MAX 4096     /* one request or answer on the socket */
 #define SHIM_LOG_LINE_MAX 8192 /* longer lines are cut into partial ones */
 #define SHIM_STATUS_BYTES 1024 /* the whole status file */
-#define SHIM_EXIT_BUSY 75      /* another shim holds the folder */
+#define SHIM_EXIT_BUSY 75      /* another shim holds the folder, or this run has been */
 #define SHIM_CHECK_BYTES_MAX 65536
 
 struct shim_config {
@@ -106,6 +106,9 @@ struct shim_status {
     const char *reason; /* of SHIM_FAILED */
 };
 extern const char *const shim_state_names[SHIM_STATE_COUNT];
+/* Makes this the folder's one shim, until the process ends. 1: another one is, and can be talked
+ * to, or the run that was asked for has been. */
+int shim_lock(const struct shim_config *config, struct shim_reason *reason);
 /* Sets space aside for the last record and writes the first one. */
 int shim_status_begin(const struct shim_config *config, const struct shim_status *status,
                       struct shim_reason *reason);

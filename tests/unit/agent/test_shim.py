@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shim by itself: what it promises when everything around it dies. Needs no privilege but where it says so."""
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -102,6 +104,50 @@ def test_one_at_a_time(f):
     assert f.ask("stop 15 0; rm -rf /")[1] == "error not a request" or f.ended()
 
 
+@with_folder
+def test_a_run_is_had_once(f):
+    """An agent that was killed while its shim started asks for the same run again, when the first is through with it."""
+    f.start(["sh", "-c", "echo once; exit 3"])
+    f.ended()
+    again = f.start(["sh", "-c", "echo twice; exit 4"])
+    assert again.returncode == 75, again
+    assert f.status()["exit"] == 3 and f.log() == ["once"], (f.status(), f.log())
+    assert f.start(["sh", "-c", "echo next; exit 5"], "--run", "2").returncode == 0
+    until = time.time() + 10
+    while f.ended()["run"] != 2 and time.time() < until:
+        time.sleep(0.01)
+    assert f.ended()["exit"] == 5 and f.log() == ["once", "next"], f.log()
+
+
+def hold(path):
+    """The lock as a shim has it that has not come further yet (F_OFD_SETLK, struct flock of this machine's C library)."""
+    held = open(os.path.join(path, "lock"), "w")
+    fcntl.fcntl(held, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    return held
+
+
+@with_folder
+def test_waits_for_a_shim_that_starts(f):
+    held = hold(f.path)
+    second = subprocess.Popen(f.argv(["sh", "-c", "exit 6"]), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(0.2)
+    assert second.poll() is None, "it did not wait: " + second.stderr.read().decode()
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(os.path.join(f.path, "shim.sock"))
+    s.listen(1)
+    time.sleep(0.1)
+    assert second.poll() is None, "it did not wait for the record"
+    with open(os.path.join(f.path, "status"), "w") as status:
+        status.write('{"v":1,"id":"abc123","run":1,"state":"starting"}')
+    assert second.wait(5) == 75  # now there is somebody to talk to
+    s.close()
+    os.unlink(os.path.join(f.path, "status"))
+    second = subprocess.Popen(f.argv(["sh", "-c", "exit 6"]), stdin=subprocess.DEVNULL)
+    time.sleep(0.1)
+    held.close()  # that one died before it came so far
+    assert second.wait(5) == 0 and f.ended()["exit"] == 6
+
+
 def kill_parent(number, one):
     """Kills the shim's parent at one of three moments; says which, and how the work below the shim ended."""
     until = time.time() + 5
@@ -164,9 +210,11 @@ def test_checks(f):
 
 @with_folder
 def test_refusals(f):
+    number = 0
     for options, words in ((["--cwd", "/no/such"], "change to folder '/no/such': No such file"), (["--log-bytes", "1"], "'--log-bytes' must be"),
                            (["--nonsense"], "unknown option"), (["--cgroup", "/no/such"], "enter cgroup '/no/such'")):
-        done = f.start(["true"], *options)
+        number += 1
+        done = f.start(["true"], "--run", str(number), *options)
         assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count("\n") == 1, done
     done = Folder("/no/such/folder").start(["true"])
     assert done.returncode == 1 and "open instance folder" in done.stderr, done
