@@ -120,11 +120,11 @@ static void write_limits(struct sk_jw *w, const struct sk_node *spec)
     sk_jw_obj_end(w);
 }
 
-/* Of the policies a node needs only what bears on running: where it serves and how it is checked.
- */
+/* Of the policies a node needs only what bears on running: where it serves, how it is checked,
+ * and whether it needs a lease. */
 static void write_policies(struct sk_jw *w, const struct sk_node *spec)
 {
-    static const char *const keys[] = {"route", "check"};
+    static const char *const keys[] = {"route", "check", "exclusive"};
     const struct sk_node *own = sk_map_get(spec, SK_STR("x-skerry"));
 
     if (!own || own->kind != SK_MAP) {
@@ -400,6 +400,7 @@ void assign_desired(const struct assignment *a, struct agent_desired *ret)
     }
     ret->restart = s->restart;
     ret->restart_max = s->restart_max;
+    ret->exclusive = s->exclusive;
     ret->check = check_of(a);
     ret->interval_ms = s->check.interval_ms > 0 ? s->check.interval_ms : 1000;
     ret->timeout_ms = s->check.timeout_ms > 0 ? s->check.timeout_ms : 1000;

@@ -56,7 +56,7 @@ static int start_exec(struct work *work, const struct assignment *a, struct sk_e
         rc = exec_user(s->user, &spec.uid, &spec.gid, &spec.has_user, err);
         spec.has_user = spec.has_user && geteuid() == 0;
         spec.cwd = s->working_dir.len ? s->working_dir.ptr : NULL;
-        launch_instance_env(&launch, work->agent, a);
+        launch_instance_env(&launch, work->agent, a, work->epoch);
         launch_env(&launch, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     }
     if (s->check.kind == CHECK_SHELL) {

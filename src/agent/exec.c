@@ -154,7 +154,7 @@ int exec_launch(struct work *work, const struct assignment *a, struct launch *la
     for (size_t i = 0; i < s->command.count; i++) {
         launch_arg(launch, "%s", s->command.items[i].ptr);
     }
-    launch_instance_env(launch, work->agent, a);
+    launch_instance_env(launch, work->agent, a, work->epoch);
     launch_env(launch, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     launch_env(launch, "HOME=/");
     return 0;

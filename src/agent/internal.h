@@ -45,6 +45,8 @@ struct work {
     struct sk_proc *checker;
     bool check_queued;
     int64_t check_timeout_ms;
+    int64_t epoch;                  /* of this run; 0: not exclusive */
+    int64_t lease_until_ms;         /* as last heard from control; the shim is told */
     char warning[AGENT_REASON_MAX]; /* "" or what is not as declared, for people */
     UT_hash_handle hh;
 };
@@ -71,6 +73,9 @@ struct agent {
     struct work *works;
     struct queued_event *events, *events_last;
     bool pumping;
+    char ask_from[33];  /* names this agent's life: an answer to another one counts for nothing */
+    struct sk_buf asks; /* of the step under way, a JSON array without its end */
+    int64_t ask_seq;    /* of those */
     unsigned starting, exec_checks;
     uv_timer_t timer, observe_timer, collect_timer;
     uv_pipe_t listener;
@@ -103,6 +108,12 @@ void run_drop_cgroups(struct agent *agent, bool at_end);
 int run_write_file(const char *path, struct sk_str bytes, mode_t mode, struct sk_err *err);
 void run_link_up(struct work *work); /* (re)connects; what it finds is posted */
 
+/* ---- lease.c: asks out, answers in ---- */
+void lease_ask_add(struct agent *agent, const struct agent_command *command);
+void lease_asks_send(struct agent *agent); /* those of the step that has just been carried out */
+void lease_extend(struct work *work, int64_t until_ms);
+int frame_take_leased(struct agent *agent, const struct sk_node *tree, struct sk_err *err);
+
 /* ---- exec.c, oci.c: what is particular to a driver ---- */
 /* The shim's argv and environment for this start. Vectors of sk_xmalloc'ed strings, NULL at the
  * end. */
@@ -113,9 +124,10 @@ struct launch {
 void launch_arg(struct launch *launch, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void launch_env(struct launch *launch, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void launch_release(struct launch *launch);
-/* What every instance is told of itself, HOST and PORT. Replaces nothing that is there already. */
+/* What every instance is told of itself, its epoch (0: none), HOST and PORT. Replaces nothing that
+ * is there already. */
 void launch_instance_env(struct launch *launch, const struct agent *agent,
-                         const struct assignment *a);
+                         const struct assignment *a, int64_t epoch);
 int exec_launch(struct work *work, const struct assignment *a, struct launch *launch,
                 struct sk_err *err);
 int oci_launch(struct work *work, const struct assignment *a, struct launch *launch,
@@ -152,6 +164,7 @@ struct log_stream **log_stream_next(struct log_stream *stream);
 /* ---- peers.c: the socket ---- */
 int peers_listen(struct agent *agent, struct sk_err *err);
 void peers_observe_soon(struct agent *agent);
+void peers_send_all(struct agent *agent, const struct sk_buf *json);
 void peers_close_all(struct agent *agent);
 /* ---- frames.c ---- */
 /* 0, or an error that ends the connection. */

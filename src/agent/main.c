@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "sys/clock.h"
@@ -88,7 +89,15 @@ static void execute(struct agent *agent, const struct agent_command *c)
         break;
     case AGENT_START:
         work->run = c->run;
+        work->epoch = c->epoch;
+        work->lease_until_ms = c->until_ms;
         run_start(work);
+        break;
+    case AGENT_LEASE:
+        lease_extend(work, c->until_ms);
+        break;
+    case AGENT_ASK:
+        lease_ask_add(agent, c);
         break;
     case AGENT_STOP:
         run_stop(work, c->signal, c->grace_ms);
@@ -145,6 +154,7 @@ static void step(struct agent *agent, struct agent_event *event)
     for (size_t i = 0; i < commands.count; i++) {
         execute(agent, &commands.items[i]);
     }
+    lease_asks_send(agent);
     free(commands.items);
 }
 
@@ -303,6 +313,8 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 static void take_config(struct agent *agent, const struct agent_config *config)
 {
+    uint8_t life[16];
+
     agent->config = *config;
     agent->config.log_bytes_max = config->log_bytes_max ? config->log_bytes_max : 4 << 20;
     agent->config.log_files_max = config->log_files_max ? config->log_files_max : 3;
@@ -310,6 +322,8 @@ static void take_config(struct agent *agent, const struct agent_config *config)
     (void)snprintf(agent->node, sizeof(agent->node), "%s", config->node ? config->node : "");
     (void)snprintf(agent->site, sizeof(agent->site), "%s", config->site ? config->site : "");
     agent->root = geteuid() == 0;
+    sys_random(life, sizeof(life));
+    sk_hex(life, sizeof(life), agent->ask_from);
 }
 
 static int prepare_host(struct agent *agent, struct sk_err *err)

@@ -162,7 +162,7 @@ static int program_of(const struct service *s, const struct image_config *image,
 static void environment_of(struct work *work, const struct assignment *a,
                            const struct image_config *image, struct launch *program)
 {
-    launch_instance_env(program, work->agent, a);
+    launch_instance_env(program, work->agent, a, work->epoch);
     for (size_t i = 0; i < image->environment.count; i++) {
         if (memchr(image->environment.items[i].ptr, '=', image->environment.items[i].len)) {
             launch_env(program, "%s", image->environment.items[i].ptr);

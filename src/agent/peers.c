@@ -98,6 +98,13 @@ static void send_json(struct peer *peer, const struct sk_buf *json)
     sk_buf_release(&frame);
 }
 
+void peers_send_all(struct agent *agent, const struct sk_buf *json)
+{
+    for (struct peer *peer = agent->peers; peer; peer = peer->next) {
+        send_json(peer, json);
+    }
+}
+
 static void send_error(struct peer *peer, const struct sk_err *why)
 {
     struct sk_buf json = SK_BUF_INIT;
@@ -248,6 +255,8 @@ static int take_frame(struct peer *peer, struct sk_str payload, struct sk_err *e
         rc = frame_take_assign(peer->agent, frame.tree, frame.bytes, true, err);
     } else if (rc == 0 && sk_str_is(frame.type, "node")) {
         rc = frame_take_node(peer->agent, frame.tree, frame.bytes, true, err);
+    } else if (rc == 0 && sk_str_is(frame.type, "leased")) {
+        rc = frame_take_leased(peer->agent, frame.tree, err);
     } else if (rc == 0 && sk_str_is(frame.type, "logs")) {
         take_logs(peer, frame.tree);
     } else if (rc == 0 && sk_str_is(frame.type, "logs_end")) {
@@ -303,6 +312,7 @@ static bool peer_allowed(const struct agent *agent, const struct peer *peer)
 
 static void on_connection(uv_stream_t *listener, int status)
 {
+    const struct agent_event reached = {.kind = AGENT_REACHED};
     struct agent *agent = listener->data;
     struct peer *peer;
 
@@ -326,6 +336,7 @@ static void on_connection(uv_stream_t *listener, int status)
     }
     (void)uv_read_start((uv_stream_t *)&peer->pipe, on_alloc, on_read);
     peers_observe_soon(agent);
+    agent_post(agent, &reached);
 }
 
 int peers_listen(struct agent *agent, struct sk_err *err)

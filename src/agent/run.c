@@ -77,7 +77,7 @@ void launch_release(struct launch *launch)
 }
 
 void launch_instance_env(struct launch *launch, const struct agent *agent,
-                         const struct assignment *a)
+                         const struct assignment *a, int64_t epoch)
 {
     launch_env(launch, "SKERRY_PROJECT=%.*s", SK_PRI(a->project));
     launch_env(launch, "SKERRY_SERVICE=%.*s", SK_PRI(a->service_name));
@@ -85,6 +85,9 @@ void launch_instance_env(struct launch *launch, const struct agent *agent,
     launch_env(launch, "SKERRY_INSTANCE=%s", a->id);
     launch_env(launch, "SKERRY_NODE=%s", agent->node);
     launch_env(launch, "SKERRY_SITE=%s", agent->site);
+    if (epoch > 0) {
+        launch_env(launch, "SKERRY_EPOCH=%" PRId64, epoch);
+    }
     for (size_t i = 0; i < a->service->nenvironment; i++) {
         const struct sk_kv *kv = &a->service->environment[i];
         launch_env(launch, "%s=%s", kv->key.ptr, kv->value.ptr);
@@ -134,6 +137,7 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kcstr(&w, "driver", work->driver == DRIVER_OCI ? "oci" : "exec");
     sk_jw_kstr(&w, "project", a->project);
     sk_jw_kstr(&w, "service", a->service_name);
+    sk_jw_kint(&w, "epoch", work->epoch);
     sk_jw_kint(&w, "memory_limit", work->memory_limit);
     sk_jw_kint(&w, "stop_signal", work->stop_signal);
     sk_jw_kcstr(&w, "cgroup", work->cgroup);
@@ -173,6 +177,7 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
         (void)snprintf(work->warning, sizeof(work->warning), "%.*s", SK_PRI(warning));
         work->driver =
             sk_str_is(sk_map_str(root, "driver", SK_STR("")), "oci") ? DRIVER_OCI : DRIVER_EXEC;
+        work->epoch = sk_map_int(root, "epoch", 0);
         work->memory_limit = sk_map_int(root, "memory_limit", 0);
         work->stop_signal = (int)sk_map_int(root, "stop_signal", 0);
         read_cgroup(work, sk_map_str(root, "cgroup", SK_STR("")));
@@ -202,6 +207,8 @@ static void describe_end(const struct work *work, const struct shim_record *r, c
         (void)snprintf(out, size, "%s",
                        r->this_boot ? "its shim was killed, and it with it"
                                     : "the machine restarted");
+    } else if (r->lease_over) {
+        (void)snprintf(out, size, "stopped: its lease ran out, control did not renew it in time");
     } else if (r->signal) {
         const char *name = sigabbrev_np(r->signal);
         (void)snprintf(out, size, "killed by signal %s%s", name ? "SIG" : "?", name ? name : "");
@@ -253,6 +260,7 @@ static void finish_run(struct work *work)
     }
     e.exit = record.exit;
     e.signal = record.signal;
+    e.lease_over = record.lease_over;
     e.reason = reason;
     agent_post(work->agent, &e);
 }
@@ -262,6 +270,7 @@ static void finish_run(struct work *work)
 static void on_hello(void *ctx, int64_t run, pid_t pid)
 {
     struct work *work = ctx;
+    lease_extend(work, 0); /* renewed while it started */
     if (!work->said_started) {
         post_started(work, true, NULL);
     }
@@ -378,6 +387,9 @@ static int launch_shim(struct work *work, const struct assignment *a, struct sk_
     launch_arg(&launch, "--run=%" PRId64, work->run);
     launch_arg(&launch, "--log-bytes=%" PRId64, agent->config.log_bytes_max);
     launch_arg(&launch, "--log-files=%" PRId64, agent->config.log_files_max);
+    if (work->epoch > 0) {
+        launch_arg(&launch, "--lease-until=%" PRId64, work->lease_until_ms);
+    }
     rc = a->driver == DRIVER_OCI ? oci_launch(work, a, &launch, err)
                                  : exec_launch(work, a, &launch, err);
     /* Also of one that cannot be started: its folder is there. */
@@ -517,6 +529,7 @@ static void adopt_one(struct agent *agent, const char *id)
     (void)read_record(work, dir, hash);
     recorded = shim_record_read(dir, &record, NULL) == 0;
     e.hash = hash;
+    e.epoch = work->epoch;
     e.run = work->run = recorded ? record.run : 0;
     work->said_started = true;
     (void)snprintf(marker, sizeof(marker), "%s/healthy", dir);
@@ -528,6 +541,7 @@ static void adopt_one(struct agent *agent, const char *id)
         shim_kill_orphans(&record);
         describe_end(work, &record, reason, sizeof(reason));
         e.exit = record.exit;
+        e.lease_over = record.lease_over;
         e.signal = record.ended ? record.signal : SIGKILL;
         e.reason = reason;
     }

@@ -198,6 +198,13 @@ void shim_link_stop(struct shim_link *link, int signal, int64_t grace_ms)
     say(link, text);
 }
 
+void shim_link_lease(struct shim_link *link, int64_t until_ms)
+{
+    char text[64];
+    (void)snprintf(text, sizeof(text), "lease %" PRId64, until_ms);
+    say(link, text);
+}
+
 void shim_link_check(struct shim_link *link, const char *what)
 {
     char text[LINE_MAX_BYTES - 8];
@@ -250,6 +257,7 @@ static int read_record(const char *path, struct sk_arena *arena, struct shim_rec
     ret->ended = ret->failed || sk_str_is(state, "exited");
     ret->oom = sk_map_bool(root, "oom", false);
     ret->stopped = sk_map_bool(root, "stopped", false);
+    ret->lease_over = sk_map_bool(root, "lease_over", false);
     ret->this_boot = is_this_boot(sk_map_str(root, "boot", SK_STR("")));
     ret->pid = (pid_t)sk_map_int(root, "pid", 0);
     ret->start = (unsigned long long)sk_map_int(root, "start", 0);

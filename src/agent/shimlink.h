@@ -27,13 +27,15 @@ struct shim_link_calls {
 int shim_link_open(uv_loop_t *loop, const char *dir, const struct shim_link_calls *calls, void *ctx,
                    struct shim_link **ret, struct sk_err *err);
 void shim_link_stop(struct shim_link *link, int signal, int64_t grace_ms);
+/* It may run until then (milliseconds since boot, CLOCK_BOOTTIME); never takes time away. */
+void shim_link_lease(struct shim_link *link, int64_t until_ms);
 /* what: "tcp ADDR PORT TIMEOUT_MS" or "http ADDR PORT TIMEOUT_MS PATH" */
 void shim_link_check(struct shim_link *link, const char *what);
 void shim_link_close(struct shim_link *link); /* no more calls. NULL allowed */
 
 struct shim_record {
     int64_t run;
-    bool ended, failed, oom, stopped;
+    bool ended, failed, oom, stopped, lease_over;
     bool this_boot;
     pid_t pid;
     unsigned long long start; /* of pid */

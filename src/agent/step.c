@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/lease.h"
 
 static size_t position(const struct agent_state *state, const char *id)
 {
@@ -152,7 +153,7 @@ static void begin_running(struct agent_instance *it, int64_t now_ms, bool health
 static void ended(struct agent_instance *it, const struct agent_event *e,
                   struct agent_commands *out)
 {
-    bool asked = it->phase == AGENT_STOPPING && !it->unfit;
+    bool asked = (it->phase == AGENT_STOPPING && !it->unfit) || e->lease_over;
 
     it->exit = e->exit;
     it->signal = e->signal;
@@ -167,6 +168,7 @@ static void ended(struct agent_instance *it, const struct agent_event *e,
     it->healthy = -1;
     it->healthy_ms = 0;
     it->checking = false;
+    it->lease_until_ms = 0;
     set_phase(it, AGENT_CLEANING, e->now_ms);
     (void)command(out, AGENT_CLEAN, it);
 }
@@ -206,6 +208,7 @@ static void on_found(struct agent_state *state, const struct agent_event *e,
     it->desired.restart = RESTART_ALWAYS; /* until the assignment says */
     it->desired.stop_grace_ms = AGENT_GRACE_MS;
     it->run = e->run;
+    it->epoch = e->epoch;
     (void)snprintf(it->running_hash, sizeof(it->running_hash), "%s", e->hash ? e->hash : "");
     if (e->alive) {
         begin_running(it, e->now_ms, e->healthy);
@@ -354,7 +357,20 @@ static bool finished(const struct agent_instance *it)
     return ran && !it->asked && !replaced(it) && !policy_restarts(it);
 }
 
-static void reconcile_idle(struct agent_instance *it, int64_t now_ms, struct agent_commands *out)
+static void begin_start(struct agent_instance *it, int64_t now_ms, struct agent_commands *out)
+{
+    struct agent_command *c;
+
+    it->run++;
+    memcpy(it->running_hash, it->desired.hash, sizeof(it->running_hash));
+    set_phase(it, AGENT_STARTING, now_ms);
+    c = command(out, AGENT_START, it);
+    c->epoch = it->lease_until_ms ? it->epoch : 0;
+    c->until_ms = it->lease_until_ms;
+}
+
+static void reconcile_idle(struct agent_state *state, struct agent_instance *it, int64_t now_ms,
+                           struct agent_commands *out)
 {
     if (!wanted(it)) {
         return;
@@ -372,17 +388,22 @@ static void reconcile_idle(struct agent_instance *it, int64_t now_ms, struct age
         (void)command(out, AGENT_PREPARE, it);
         return;
     }
-    it->run++;
-    memcpy(it->running_hash, it->desired.hash, sizeof(it->running_hash));
-    set_phase(it, AGENT_STARTING, now_ms);
-    (void)command(out, AGENT_START, it);
+    if (it->desired.exclusive) {
+        set_phase(it, AGENT_WAITING, now_ms);
+        set_reason(it, "waits for its lease");
+        state->ask_now = true;
+        return;
+    }
+    it->lease_until_ms = 0;
+    begin_start(it, now_ms, out);
 }
 
-static void reconcile(struct agent_instance *it, int64_t now_ms, struct agent_commands *out)
+static void reconcile(struct agent_state *state, struct agent_instance *it, int64_t now_ms,
+                      struct agent_commands *out)
 {
     switch (it->phase) {
     case AGENT_IDLE:
-        reconcile_idle(it, now_ms, out);
+        reconcile_idle(state, it, now_ms, out);
         break;
     case AGENT_RUNNING:
         reconcile_running(it, now_ms, out);
@@ -392,7 +413,12 @@ static void reconcile(struct agent_instance *it, int64_t now_ms, struct agent_co
             it->due_ms = 0;
             it->streak = 0;
             set_phase(it, AGENT_IDLE, now_ms);
-            reconcile_idle(it, now_ms, out);
+            reconcile_idle(state, it, now_ms, out);
+        }
+        break;
+    case AGENT_WAITING:
+        if (!wanted(it)) {
+            set_phase(it, AGENT_IDLE, now_ms);
         }
         break;
     case AGENT_PREPARING:
@@ -404,14 +430,117 @@ static void reconcile(struct agent_instance *it, int64_t now_ms, struct agent_co
     }
 }
 
-static void on_cleaned(struct agent_instance *it, int64_t now_ms)
+static void on_cleaned(struct agent_state *state, struct agent_instance *it, int64_t now_ms)
 {
     if (it->phase != AGENT_CLEANING) {
         return;
     }
     it->phase = AGENT_IDLE;
+    state->ask_now = state->ask_now || it->epoch > it->released; /* its run is over */
     if (replaced(it) || it->asked) {
         it->due_ms = now_ms;
+    }
+}
+
+/* ---- leases ---- */
+
+static bool runs_leased(const struct agent_instance *it)
+{
+    return it->epoch > 0 && (it->phase == AGENT_RUNNING || it->phase == AGENT_STARTING ||
+                             it->phase == AGENT_STOPPING);
+}
+
+static enum agent_ask ask_of(const struct agent_instance *it)
+{
+    if (runs_leased(it)) {
+        return AGENT_ASK_RENEW;
+    }
+    if (it->phase == AGENT_WAITING) {
+        return AGENT_ASK_GRANT;
+    }
+    if (it->epoch > it->released &&
+        (it->phase == AGENT_DONE || (it->phase == AGENT_IDLE && !wanted(it)))) {
+        return AGENT_ASK_RELEASE;
+    }
+    return AGENT_ASK_NOTHING;
+}
+
+/* All asks of this node are one frame, which replaces the one before. Its send time is now, which
+ * is before it is really sent. */
+static void ask_all(struct agent_state *state, int64_t now_ms, struct agent_commands *out)
+{
+    bool any = false;
+
+    if (!state->ask_now && now_ms < state->ask_due_ms && state->ask_due_ms != INT64_MAX) {
+        return;
+    }
+    state->ask_now = false;
+    for (size_t i = 0; i < state->count; i++) {
+        const struct agent_instance *it = state->items[i];
+        enum agent_ask ask = ask_of(it);
+        if (ask == AGENT_ASK_NOTHING) {
+            continue;
+        }
+        if (!any) {
+            any = true;
+            state->ask_seq++;
+            state->ask_sent_ms[state->ask_seq % AGENT_ASKS_KEPT] = now_ms;
+        }
+        struct agent_command *c = command(out, AGENT_ASK, it);
+        c->ask = ask;
+        c->epoch = it->epoch;
+        c->seq = state->ask_seq;
+    }
+    state->ask_due_ms = any ? now_ms + LEASE_RETRY_MS : INT64_MAX; /* or later, if answered */
+}
+
+static bool sent_at(const struct agent_state *state, int64_t seq, int64_t *ret_ms)
+{
+    if (seq <= 0 || seq > state->ask_seq || seq <= state->ask_seq - AGENT_ASKS_KEPT) {
+        return false;
+    }
+    *ret_ms = state->ask_sent_ms[seq % AGENT_ASKS_KEPT];
+    return true;
+}
+
+static void on_granted(struct agent_state *state, struct agent_instance *it, int64_t until_ms,
+                       const struct agent_event *e, struct agent_commands *out)
+{
+    it->epoch = e->epoch;
+    if (until_ms - e->now_ms < AGENT_LEASE_LEFT_MS) {
+        state->ask_now = true; /* nothing ran under it: asking anew says so */
+        return;
+    }
+    it->lease_until_ms = until_ms;
+    set_reason(it, "");
+    begin_start(it, e->now_ms, out);
+}
+
+static void on_leased(struct agent_state *state, struct agent_instance *it,
+                      const struct agent_event *e, struct agent_commands *out)
+{
+    int64_t sent_ms;
+
+    if (e->seq == state->ask_seq && state->answered_seq < e->seq) {
+        state->answered_seq = e->seq;
+        state->ask_due_ms = state->ask_sent_ms[e->seq % AGENT_ASKS_KEPT] + LEASE_RENEW_MS;
+    }
+    if (!e->ok) {
+        it->released = e->epoch > it->released ? e->epoch : it->released;
+        return;
+    }
+    if (!sent_at(state, e->seq, &sent_ms)) {
+        return;
+    }
+    int64_t until_ms = lease_holder_until_ms(sent_ms);
+    if (e->epoch > it->epoch && !runs_leased(it) && it->phase != AGENT_WAITING) {
+        it->epoch = e->epoch; /* too late to be wanted: it is given back */
+        state->ask_now = true;
+    } else if (it->phase == AGENT_WAITING && e->epoch > it->epoch && wanted(it)) {
+        on_granted(state, it, until_ms, e, out);
+    } else if (runs_leased(it) && e->epoch == it->epoch && until_ms > it->lease_until_ms) {
+        it->lease_until_ms = until_ms;
+        command(out, AGENT_LEASE, it)->until_ms = until_ms;
     }
 }
 
@@ -452,7 +581,11 @@ static void dispatch(struct agent_state *state, const struct agent_event *e,
     } else if (it && e->kind == AGENT_CHECKED) {
         on_checked(it, e);
     } else if (it && e->kind == AGENT_CLEANED) {
-        on_cleaned(it, e->now_ms);
+        on_cleaned(state, it, e->now_ms);
+    } else if (it && e->kind == AGENT_LEASED) {
+        on_leased(state, it, e, out);
+    } else if (e->kind == AGENT_REACHED) {
+        state->ask_now = true;
     }
 }
 
@@ -489,7 +622,7 @@ static void step_one(struct agent_state *state, struct agent_instance *it, int64
     struct view after;
 
     if (state->assigned) {
-        reconcile(it, now_ms, out);
+        reconcile(state, it, now_ms, out);
     }
     after = view_of(it);
     if (!it->changed || !same_view(before, &after)) {
@@ -497,8 +630,8 @@ static void step_one(struct agent_state *state, struct agent_instance *it, int64
     }
 }
 
-void agent_step(struct agent_state *state, const struct agent_event *event,
-                struct agent_commands *out)
+static void step_instances(struct agent_state *state, const struct agent_event *event,
+                           struct agent_commands *out)
 {
     struct agent_instance *one = NULL;
     struct view before = {0};
@@ -530,6 +663,13 @@ void agent_step(struct agent_state *state, const struct agent_event *event,
     }
 }
 
+void agent_step(struct agent_state *state, const struct agent_event *event,
+                struct agent_commands *out)
+{
+    step_instances(state, event, out);
+    ask_all(state, event->now_ms, out);
+}
+
 static int64_t instance_deadline_ms(const struct agent_instance *it)
 {
     int64_t at = INT64_MAX, unfit;
@@ -553,7 +693,7 @@ static int64_t instance_deadline_ms(const struct agent_instance *it)
 
 int64_t agent_step_deadline_ms(const struct agent_state *state)
 {
-    int64_t at = INT64_MAX;
+    int64_t at = state->ask_seq > 0 ? state->ask_due_ms : INT64_MAX;
 
     if (!state->assigned) {
         return at;
@@ -570,6 +710,7 @@ const char *agent_instance_state(const struct agent_instance *it)
     switch (it->phase) {
     case AGENT_PREPARING:
         return "pulling";
+    case AGENT_WAITING:
     case AGENT_STARTING:
         return "starting";
     case AGENT_RUNNING:

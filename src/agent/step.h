@@ -23,6 +23,10 @@
  *
  * Order at the start: FOUND for every instance folder, then ASSIGN.
  *
+ * Exclusive work (docs/leases.md) starts only under a grant of a higher epoch than any that it was
+ * granted before, and counts its lease from when the answered ask went out. Every 750 ms one frame
+ * asks for all of it: renew what runs, grant what could start, release what is over.
+ *
  * Back-off: 100 ms, doubled by each failure in a row, at most 30 s; forgotten after 10 s of health.
  * Checks: the first at once; then every 100 ms for 5 s, every 500 ms (or `interval`, if less) until
  * it passed once; then every `interval`. `retries` failures in a row make an instance unhealthy;
@@ -41,7 +45,8 @@
 #define AGENT_CHECK_FAST_FOR_MS 5000
 #define AGENT_CHECK_SLOW_MS 500
 #define AGENT_UNHEALTHY_MS 10000
-#define AGENT_GRACE_MS 10000 /* where nothing else is known */
+#define AGENT_LEASE_LEFT_MS 500 /* with less left of a new lease it is not worth starting */
+#define AGENT_GRACE_MS 10000    /* where nothing else is known */
 #define AGENT_GONE_SHOWN_MS \
     60000 /* an ended instance that nobody lists is still observed for so long */
 #define AGENT_GONE_KEPT_MS 600000 /* ... and its folder (logs) kept for so long */
@@ -54,6 +59,7 @@ struct agent_desired {
     char hash[AGENT_HASH_MAX]; /* of everything that makes a running instance another one */
     bool want_run;
     bool needs_image;
+    bool exclusive; /* runs under a lease only */
     enum restart_policy restart;
     int64_t restart_max;
     enum agent_check check;
@@ -65,6 +71,7 @@ struct agent_desired {
 enum agent_phase {
     AGENT_IDLE,      /* no process; waits for its turn (due_ms), or is not wanted */
     AGENT_PREPARING, /* PREPARE is under way */
+    AGENT_WAITING,   /* for its lease; everything else is there */
     AGENT_STARTING,  /* START is under way */
     AGENT_RUNNING,
     AGENT_STOPPING, /* STOP was sent, EXITED comes */
@@ -97,14 +104,23 @@ struct agent_instance {
     int64_t check_due_ms;
     int64_t check_failures;
     int64_t gone_ms;  /* unlisted and ended since; 0 = not */
-    uint64_t changed; /* stamp of the last visible change */
+    int64_t epoch;    /* exclusive: the newest that it was granted; never used twice. 0: none */
+    int64_t released; /* the last epoch that control knows to be over */
+    int64_t lease_until_ms; /* RUNNING, STARTING, STOPPING: its shim kills it then. 0: no lease */
+    uint64_t changed;       /* stamp of the last visible change */
 };
+
+#define AGENT_ASKS_KEPT 8 /* send times; an answer to an older ask would be of no use */
 
 struct agent_state {
     struct agent_instance **items; /* sorted by id */
     size_t count, cap;
     bool assigned;
     uint64_t stamp; /* grows with each visible change */
+    /* leases */
+    int64_t ask_seq, answered_seq, ask_sent_ms[AGENT_ASKS_KEPT];
+    int64_t ask_due_ms; /* INT64_MAX: nothing to ask */
+    bool ask_now;
 };
 
 enum agent_event_kind {
@@ -115,6 +131,8 @@ enum agent_event_kind {
     AGENT_EXITED,   /* id, run, exit, signal, reason */
     AGENT_CHECKED,  /* id, run, ok, reason */
     AGENT_CLEANED,  /* id */
+    AGENT_LEASED,   /* id, seq, epoch, ok = held: what control answered to an ask */
+    AGENT_REACHED,  /* somebody new takes asks on: those under way may have been lost */
     AGENT_TICK,
 };
 
@@ -125,6 +143,9 @@ struct agent_event {
     const char *hash;
     int64_t run;
     bool ok, alive, healthy;
+    bool lease_over; /* EXITED, FOUND: its shim ended it because the lease ran out */
+    int64_t epoch;   /* LEASED; FOUND: of its last run, 0: not exclusive */
+    int64_t seq;     /* LEASED */
     int exit, signal;
     const char *reason; /* may be NULL */
     const struct agent_desired *desired;
@@ -133,12 +154,16 @@ struct agent_event {
 
 enum agent_command_kind {
     AGENT_PREPARE, /* -> PREPARED */
-    AGENT_START,   /* run -> STARTED, later EXITED */
+    AGENT_START,   /* run, epoch, until_ms -> STARTED, later EXITED */
+    AGENT_LEASE,   /* run, until_ms: its shim may let it run until then; no answer */
+    AGENT_ASK,     /* ask, epoch, seq: those of one step are one frame -> LEASED, or never */
     AGENT_STOP,    /* run, signal, grace_ms -> EXITED */
     AGENT_CHECK,   /* run -> CHECKED */
     AGENT_CLEAN,   /* the runtime's leftovers of an ended run -> CLEANED */
     AGENT_REMOVE,  /* the folder; no answer */
 };
+
+enum agent_ask { AGENT_ASK_NOTHING, AGENT_ASK_RENEW, AGENT_ASK_GRANT, AGENT_ASK_RELEASE };
 
 struct agent_command {
     enum agent_command_kind kind;
@@ -146,6 +171,8 @@ struct agent_command {
     int64_t run;
     int signal; /* STOP: as desired, 0 = not declared */
     int64_t grace_ms;
+    enum agent_ask ask;
+    int64_t epoch, seq, until_ms;
 };
 
 struct agent_commands {

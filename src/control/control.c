@@ -7,8 +7,8 @@
 
 /*
  * One step: take in the event, look at who is there, then decide (at most one transaction), then
- * tell the nodes. The order of the decisions is the order of their urgency: what was planned
- * before, failover, then requests and the reconciler in turns, then housekeeping.
+ * tell the nodes. The order of the decisions is the order of their urgency: renewals of leases,
+ * what was planned before, failover, then requests and the reconciler in turns, then housekeeping.
  */
 
 int control_new(const struct control_config *cfg, struct control **ret, struct sk_err *err)
@@ -27,7 +27,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     c->queue_end = &c->queue;
     c->whole_ms = -1;
     c->stamp = 1;
-    c->next_timer_ms = c->next_resend_ms = INT64_MAX;
+    c->next_timer_ms = c->next_resend_ms = c->lease_free_ms = INT64_MAX;
     ctl_plan_refresh(c);
     *ret = c;
     return 0;
@@ -96,6 +96,9 @@ static void keys_known(const struct control *c, struct keys *k)
         for (size_t n = 0; n < c->svcs[i]->ninsts; n++) {
             keys_add(k, "instances", c->svcs[i]->insts[n]->id);
         }
+    }
+    for (size_t i = 0; i < c->nleases; i++) {
+        keys_add(k, "leases", c->leases[i]->name);
     }
     for (size_t i = 0; i < c->nprojects; i++) {
         keys_add(k, "projects", c->projects[i]->decl->name.ptr);
@@ -237,6 +240,7 @@ static void notes_step(struct control *c)
 
 static void decide(struct control *c)
 {
+    ctl_lease_step(c); /* first: a renewal that comes late kills */
     ctl_jobs_step(c);
     ctl_failover_step(c);
     c->requests_first = !c->requests_first;
@@ -280,6 +284,9 @@ static int take_event(struct control *c, const struct control_event *ev, struct 
         return 0;
     case CONTROL_EV_RENEW:
         ctl_queue(c, ctl_req_renew(ev));
+        return 0;
+    case CONTROL_EV_LEASE:
+        ctl_lease_asked(c, ev);
         return 0;
     case CONTROL_EV_REQUEST:
         ctl_queue(c, ctl_req_api(&ev->u.request));
@@ -342,6 +349,10 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_timer_ms, &best);
     sooner(c, c->next_resend_ms, &best);
     sooner(c, c->next_retry_ms, &best);
+    if (c->asked) {
+        sooner(c, c->next_lease_ms, &best);
+        sooner(c, c->lease_free_ms, &best);
+    }
     if (c->noverlay > 0 && !c->settle_asked && c->whole_ms >= 0) {
         int64_t started = c->loaded_ms + c->grace_ms;
         sooner(c, ctl_i64_max(c->whole_ms, started) + CTL_SETTLE_MS, &best);

@@ -127,6 +127,23 @@ struct control_observation {
     size_t nlog_tail;
 };
 
+/* What a node asks for an instance of exclusive work (docs/leases.md). */
+enum control_lease_ask_kind {
+    CONTROL_ASK_RENEW,   /* its run under `epoch` goes on */
+    CONTROL_ASK_GRANT,   /* its run under `epoch` is over (0: there was none); it wants a new one */
+    CONTROL_ASK_RELEASE, /* its run under `epoch` is over */
+    CONTROL_ASK_COUNT
+};
+const char *control_lease_ask_name(enum control_lease_ask_kind kind);
+/* -1 if it is none. */
+int control_lease_ask_from_name(struct sk_str name);
+
+struct control_lease_ask {
+    struct sk_str id;
+    enum control_lease_ask_kind kind;
+    int64_t epoch;
+};
+
 enum control_request_kind {
     CONTROL_REQ_APPLY,          /* u.apply */
     CONTROL_REQ_REBALANCE,      /* u.rebalance */
@@ -202,6 +219,7 @@ enum control_event_kind {
     CONTROL_EV_OBSERVE,
     CONTROL_EV_JOIN,
     CONTROL_EV_RENEW,
+    CONTROL_EV_LEASE,
     CONTROL_EV_TXN_DONE,
     CONTROL_EV_PLAN_DONE,
     CONTROL_EV_REQUEST,
@@ -247,6 +265,13 @@ struct control_event {
             struct sk_str csr;
         } renew;
         struct {
+            struct sk_str node;
+            struct sk_str from; /* the asking agent's run; comes back with `seq` in LEASED */
+            int64_t seq;
+            const struct control_lease_ask *asks; /* all there are; replaces those before */
+            size_t nasks;                         /* the first CONTROL_ASKS_MAX are read */
+        } lease;
+        struct {
             uint64_t request; /* of the TXN */
             enum control_txn_result result;
             int64_t revision;    /* CONTROL_TXN_OK: after it */
@@ -263,6 +288,7 @@ struct control_event {
     } u;
 };
 #define CONTROL_HEARD_MAX 256
+#define CONTROL_ASKS_MAX 4096
 
 /* ---- commands ---- */
 
@@ -271,6 +297,7 @@ enum control_command_kind {
     CONTROL_CMD_LOAD,       /* the state moved under control: list all and answer with LOADED */
     CONTROL_CMD_PLAN,       /* run control_plan_run() on a worker; answer with PLAN_DONE */
     CONTROL_CMD_ASSIGN,     /* send the frame to the node */
+    CONTROL_CMD_LEASED,     /* send the frame to the node; what it grants is committed */
     CONTROL_CMD_REPLY,      /* answer a request, join or renew that ended without a certificate */
     CONTROL_CMD_ISSUE_CERT, /* sign the CSR and answer `joined` or `renewed` */
     CONTROL_CMD_REVOKE,     /* refuse the serial from now on; its channel, if any, is closed */
@@ -306,6 +333,10 @@ struct control_command {
             int64_t rev;
             struct sk_str body; /* the whole `assign` frame, JSON; the daemon adds `probe_key` */
         } assign;
+        struct {
+            struct sk_str node;
+            struct sk_str body; /* the whole `leased` frame, JSON */
+        } leased;
         struct {
             uint64_t request;
             struct sk_err err;  /* code 0: done */

@@ -68,8 +68,15 @@ static struct ctl_svc *svc_make(struct control *c, struct sk_str project, struct
 
 /* ---- specs ---- */
 
-struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, struct sk_str json,
-                              struct sk_str image, struct sk_str digest, bool exec)
+static bool says_exclusive(const struct sk_node *spec)
+{
+    const struct sk_node *own = spec != NULL ? sk_map_get(spec, SK_STR("x-skerry")) : NULL;
+    return own != NULL && own->kind == SK_MAP && sk_map_bool(own, "exclusive", false);
+}
+
+struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, const struct sk_node *node,
+                              struct sk_str json, struct sk_str image, struct sk_str digest,
+                              bool exec)
 {
     struct ctl_spec *spec = NULL;
     HASH_FIND_STR(c->specs, hash, spec);
@@ -81,6 +88,7 @@ struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, struct sk_str
         spec->image = ctl_dup(image);
         spec->digest = ctl_dup(digest);
         spec->exec = exec;
+        spec->exclusive = says_exclusive(node);
         HASH_ADD_STR(c->specs, hash, spec);
     }
     spec->refs++;
@@ -129,7 +137,7 @@ static struct ctl_spec *spec_wanted(struct control *c, const struct ctl_project 
         sk_buf_adds(&json, "{}");
     }
     struct ctl_spec *spec =
-        ctl_spec_get(c, hash, sk_buf_str(&json), decl->image, digest, decl->image.len == 0);
+        ctl_spec_get(c, hash, node, sk_buf_str(&json), decl->image, digest, decl->image.len == 0);
     sk_buf_release(&json);
     return spec;
 }
@@ -230,10 +238,10 @@ static struct ctl_inst *inst_make(struct control *c, struct sk_str id, struct ct
     }
     char hash_text[72];
     (void)snprintf(hash_text, sizeof(hash_text), "%.*s", SK_PRI(hash));
-    i->spec =
-        ctl_spec_get(c, hash_text, sk_buf_str(&json), image ? sk_map_str(image, "ref", none) : none,
-                     image ? sk_map_str(image, "digest", none) : none,
-                     sk_str_is(sk_map_str(rec, "driver", none), "exec"));
+    i->spec = ctl_spec_get(c, hash_text, spec, sk_buf_str(&json),
+                           image ? sk_map_str(image, "ref", none) : none,
+                           image ? sk_map_str(image, "digest", none) : none,
+                           sk_str_is(sk_map_str(rec, "driver", none), "exec"));
     sk_buf_release(&json);
     i->address = ctl_dup(sk_map_str(rec, "address", none));
     i->port = (uint16_t)ctl_i64_min(65535, ctl_i64_max(0, sk_map_int(rec, "port", 0)));

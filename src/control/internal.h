@@ -31,6 +31,9 @@
 #define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
 #define CTL_KEEP_PRICE_HOURS 1e6   /* a move price at which only hard rules and goals move things */
 #define CTL_TRIES_MAX 5            /* a request that keeps meeting a moved state */
+#define CTL_LEASE_TICK_MS 100      /* renewals of so long are committed together */
+#define CTL_ASK_FRESH_MS 1500      /* an older ask is of a node that asks no more */
+#define CTL_EPOCH_JUMP (INT64_C(1) << 20) /* after a restore: past all that were granted since */
 #define CTL_EXEC_PORT_FIRST 20000
 #define CTL_EXEC_PORT_LAST 29999
 #define CTL_PROBES_MAX 64
@@ -77,6 +80,28 @@ struct ctl_probe {
         silent_ms; /* since when control sees that it is not heard; < 0: it is, or nobody knows */
 };
 
+struct ctl_ask {
+    char id[33];
+    enum control_lease_ask_kind kind;
+    int64_t epoch;
+    bool done; /* answered, or nothing to answer */
+};
+
+/* The right to run an exclusive service: who has it, under which epoch. Never forgotten, so that no
+ * epoch comes twice. */
+struct ctl_lease {
+    char *name; /* "PROJECT/SERVICE" */
+    char *raw;
+    char *node, *store;
+    char holder[33];
+    int64_t epoch;
+    bool held;
+    int64_t mod_rev;
+    /* live */
+    int64_t seen_ms; /* when control first knew this revision of it as committed */
+    bool touched;    /* scratch: in the transaction being made */
+};
+
 struct ctl_node {
     char *name;
     char *raw;
@@ -100,6 +125,10 @@ struct ctl_node {
     size_t nheard;
     struct ctl_probe *probes;
     size_t nprobes;
+    struct ctl_ask *asks; /* of its last `lease` frame */
+    size_t nasks;
+    char ask_from[33];
+    int64_t ask_seq, ask_ms;
     /* what was sent */
     bool dirty;
     char *body; /* without rev */
@@ -154,7 +183,7 @@ struct ctl_spec { /* one way to run a service; shared by its instances */
     char hash[72];
     char *json, *image;
     char *digest;
-    bool exec;
+    bool exec, exclusive;
     unsigned refs;
     UT_hash_handle hh;
 };
@@ -207,6 +236,7 @@ struct ctl_svc {
     size_t nplace;
     /* live */
     bool begun;      /* it had an instance since it was declared: depends_on let it start */
+    bool leasing;    /* scratch of a lease pass: its first lease is in the transaction */
     char halted[72]; /* spec hash whose rollout was stopped */
     char *blocked;   /* why the reconciler waits, for people; NULL: it does not */
 };
@@ -356,6 +386,8 @@ struct control {
     size_t ncerts, capcerts;
     struct ctl_revoked **revoked;
     size_t nrevoked, caprevoked;
+    struct ctl_lease **leases;
+    size_t nleases, capleases;
     struct ctl_piece **pieces; /* plan, plan/0000..., overlay, overlay/0000... */
     size_t npieces, cappieces;
     struct ctl_evrec *events; /* ring of the newest, oldest first */
@@ -389,6 +421,9 @@ struct control {
     struct ctl_unheard *unheard;
     size_t nunheard, capunheard;
     int64_t next_unheard_ms;
+    bool asked;            /* some node's asks are not all answered */
+    int64_t next_lease_ms; /* no renewals are committed before */
+    int64_t lease_free_ms; /* when the next lease that somebody waits for is free */
 
     struct ctl_req *queue, **queue_end;
     struct ctl_txn *pending;
@@ -445,8 +480,10 @@ void ctl_inst_remove(struct control *c, struct sk_str id);
 void ctl_insts_clear(struct control *c);
 void ctl_inst_put(struct control *c, struct ctl_txn *t, const struct ctl_inst *i,
                   enum ctl_role role);
-struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, struct sk_str json,
-                              struct sk_str image, struct sk_str digest, bool exec);
+/* `json` is the canonical form of `node`, a map. */
+struct ctl_spec *ctl_spec_get(struct control *c, const char *hash, const struct sk_node *node,
+                              struct sk_str json, struct sk_str image, struct sk_str digest,
+                              bool exec);
 void ctl_spec_unref(struct control *c, struct ctl_spec *spec);
 void ctl_derive(struct control *c);
 bool ctl_inst_healthy(const struct ctl_inst *i);
@@ -500,6 +537,8 @@ void ctl_req_key_revoke(struct control *c, struct ctl_req *req);
 void ctl_req_undrain(struct control *c, struct ctl_req *req);
 void ctl_put_drained(struct control *c, struct ctl_txn *t, struct sk_str name, bool is_site,
                      bool drained);
+/* Puts `raw` (NULL: nothing) with `patch` over it. Both are JSON made or checked here. */
+void ctl_put_merged(struct ctl_txn *t, struct sk_str key, const char *raw, struct sk_str patch);
 /* Writes `old` with the members of `patch` over it (null removes); both are maps or NULL. */
 void ctl_merge(struct sk_jw *w, const struct sk_node *old, const struct sk_node *patch);
 
@@ -565,6 +604,17 @@ void ctl_count_used(struct control *c);
 void ctl_reconcile_step(struct control *c);
 /* The instance that a replica should have, or NULL. */
 struct ctl_inst *ctl_target(const struct ctl_svc *s, int64_t replica);
+
+/* lease.c */
+void ctl_lease_asked(struct control *c, const struct control_event *ev);
+void ctl_lease_step(struct control *c);
+void ctl_lease_apply(struct control *c, struct sk_str name, const struct sk_node *rec,
+                     struct sk_str raw, int64_t mod_rev);
+void ctl_lease_remove(struct control *c, struct sk_str name);
+void ctl_leases_clear(struct control *c);
+struct ctl_lease *ctl_lease(const struct control *c, const struct ctl_svc *s);
+/* The instance holds its service's lease as far as control knows. */
+bool ctl_lease_held_by(const struct control *c, const struct ctl_inst *i);
 
 /* addr.c */
 bool ctl_addr_pick(struct control *c, struct ctl_node *n, char out[20]);

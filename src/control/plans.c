@@ -70,12 +70,6 @@ static int refuse_unready(const struct project *p, struct sk_err *err)
                 return sk_err_fix(err, "publish tcp, or leave the published port out");
             }
         }
-        if (p->services[i].exclusive) {
-            (void)sk_err_set(err, SK_ERR_UNSUPPORTED,
-                             "service '%.*s/%.*s': exclusive is planned, but not executed yet",
-                             SK_PRI(p->name), SK_PRI(p->services[i].name));
-            return sk_err_fix(err, "take x-skerry.exclusive out, or plan offline: skerry plan");
-        }
     }
     return 0;
 }

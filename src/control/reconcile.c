@@ -15,6 +15,9 @@
  *  - T is healthy, and routed to for a moment: the others are told to stop.
  *  - T is not healthy: the best of the others is left alone; others that do not work are stopped.
  *  - a node has no room beside the old copy: that copy is stopped first.
+ *  - exclusive work: never start-first. T waits for the lease on its node; as soon as it has all
+ * else that it needs, the others are told to stop, also where nobody hears it: their lease ends
+ * them.
  *  - depends_on holds back the first start of a service, and a rollout, never a replacement of what
  *    was lost.
  *  - nothing is stopped on a node that does not answer; its copies are marked as superseded when
@@ -145,6 +148,13 @@ static bool routed_long_enough(struct pass *p, const struct ctl_inst *i, bool ma
     return yes;
 }
 
+/* The target of exclusive work has its image, and waits for the lease that the others have. */
+static bool takes_over(const struct ctl_svc *s, const struct ctl_inst *target)
+{
+    return target != NULL && s->decl->exclusive && target->observed &&
+           (target->state == CONTROL_STARTING || target->state == CONTROL_RUNNING);
+}
+
 static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g, bool wanted)
 {
     struct ctl_inst *target = wanted ? target_in(s, g) : NULL;
@@ -158,7 +168,7 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
     if (target != NULL && target->healthy_ms >= 0 && ctl_inst_healthy(target)) {
         settled = routed_long_enough(p, target, g.count > 1);
     }
-    settled = settled || (target != NULL && ctl_inst_completed(target));
+    settled = settled || (target != NULL && ctl_inst_completed(target)) || takes_over(s, target);
     for (size_t k = 0; k < g.count; k++) {
         struct ctl_inst *i = g.insts[k];
         if (gone(i)) {

@@ -461,7 +461,9 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
     if (sk_str_is(kind, "instances")) {
         return ctl_inst_apply(c, rest, rec, r->mod_rev, err);
     }
-    if (sk_str_is(kind, "plan") || sk_str_is(kind, "overlay")) {
+    if (sk_str_is(kind, "leases")) {
+        ctl_lease_apply(c, rest, rec, r->value, r->mod_rev);
+    } else if (sk_str_is(kind, "plan") || sk_str_is(kind, "overlay")) {
         piece_apply(c, key, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "tokens")) {
         token_apply(c, rest, rec, r->value, r->mod_rev);
@@ -537,6 +539,7 @@ static void node_free(struct ctl_node *n)
     free(n->version);
     free(n->heard);
     free(n->probes);
+    free(n->asks);
     free(n->body);
     free(n->insts);
     free(n);
@@ -618,6 +621,8 @@ static void remove_kept(struct control *c, struct sk_str kind, struct sk_str res
         } else {
             c->overlay_touched = true;
         }
+    } else if (sk_str_is(kind, "leases")) {
+        ctl_lease_remove(c, rest);
     } else if (sk_str_is(kind, "events")) {
         int64_t seq;
         if (ctl_digits(rest, &seq) && seq >= c->event_oldest) {
@@ -673,6 +678,7 @@ void ctl_record_remove(struct control *c, struct sk_str key)
 void ctl_records_clear(struct control *c)
 {
     ctl_insts_clear(c);
+    ctl_leases_clear(c);
     for (size_t i = 0; i < c->nnodes; i++) {
         node_free(c->nodes[i]);
     }

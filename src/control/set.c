@@ -29,8 +29,7 @@ void ctl_merge(struct sk_jw *w, const struct sk_node *old, const struct sk_node 
     sk_jw_obj_end(w);
 }
 
-/* Puts `raw` with `patch` over it. Both are JSON made or checked here. */
-static void put_merged(struct ctl_txn *t, struct sk_str key, const char *raw, struct sk_str patch)
+void ctl_put_merged(struct ctl_txn *t, struct sk_str key, const char *raw, struct sk_str patch)
 {
     const struct sk_node *old = NULL;
     const struct sk_node *over = NULL;
@@ -52,8 +51,8 @@ void ctl_put_drained(struct control *c, struct ctl_txn *t, struct sk_str name, b
                      bool drained)
 {
     const char *raw = is_site ? ctl_site(c, name)->raw : ctl_node(c, name)->raw;
-    put_merged(t, ctl_key_text(t, is_site ? "sites" : "nodes", name), raw,
-               drained ? SK_STR("{\"drained\":true}") : SK_STR("{\"drained\":null}"));
+    ctl_put_merged(t, ctl_key_text(t, is_site ? "sites" : "nodes", name), raw,
+                   drained ? SK_STR("{\"drained\":true}") : SK_STR("{\"drained\":null}"));
 }
 
 static void finish(struct control *c, struct ctl_txn *t, const struct ctl_evtext *ev)
@@ -277,7 +276,7 @@ static void set_run(struct control *c, struct ctl_req *req, const struct fact *f
         return;
     }
     struct ctl_txn *t = ctl_txn_new(req);
-    put_merged(t, ctl_key_text(t, kind, key), raw, sk_buf_str(&patch));
+    ctl_put_merged(t, ctl_key_text(t, kind, key), raw, sk_buf_str(&patch));
     sk_buf_release(&patch);
     bool is_node = strcmp(kind, "nodes") == 0;
     struct sk_str text = sk_arena_printf(t->arena, "facts of %s '%.*s' set: %.*s",

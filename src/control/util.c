@@ -118,6 +118,10 @@ static void command_copy(struct control_commands *to, const struct control_comma
     case CONTROL_CMD_CLOSE:
         cmd->u.close.node = ctl_arena_dup(a, from->u.close.node);
         break;
+    case CONTROL_CMD_LEASED:
+        cmd->u.leased.node = ctl_arena_dup(a, from->u.leased.node);
+        cmd->u.leased.body = ctl_arena_dup(a, from->u.leased.body);
+        break;
     case CONTROL_CMD_EVENT:
         cmd->u.event.json = ctl_arena_dup(a, from->u.event.json);
         break;

@@ -122,6 +122,39 @@ int frame_read_observe(const struct sk_node *tree, struct sk_str node, struct sk
     return 0;
 }
 
+int frame_read_lease(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
+                     struct control_event *ret, struct sk_err *err)
+{
+    const struct sk_node *list = sk_map_seq(tree, "asks");
+    struct control_lease_ask *rows;
+
+    if (!list || list->count > CONTROL_ASKS_MAX) {
+        return sk_err_set(err, SK_ERR_PROTOCOL, "lease: 'asks' is missing or longer than %d",
+                          CONTROL_ASKS_MAX);
+    }
+    rows = SK_ARENA_ARRAY(arena, struct control_lease_ask, list->count);
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        int kind = -1;
+        if (row->kind == SK_MAP) {
+            kind = control_lease_ask_from_name(sk_map_str(row, "ask", SK_STR("")));
+            rows[i].id = sk_map_str(row, "id", SK_STR(""));
+            rows[i].epoch = sk_map_int(row, "epoch", -1);
+        }
+        if (kind < 0 || rows[i].id.len == 0 || rows[i].epoch < 0) {
+            return sk_err_set(err, SK_ERR_PROTOCOL, "lease: an ask lacks a valid id, ask or epoch");
+        }
+        rows[i].kind = (enum control_lease_ask_kind)kind;
+    }
+    *ret = (struct control_event){.kind = CONTROL_EV_LEASE};
+    ret->u.lease.node = node;
+    ret->u.lease.from = sk_map_str(tree, "from", SK_STR(""));
+    ret->u.lease.seq = sk_map_int(tree, "seq", 0);
+    ret->u.lease.asks = rows;
+    ret->u.lease.nasks = list->count;
+    return 0;
+}
+
 static int read_labels(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,
                        struct sk_err *err)
 {

@@ -17,6 +17,8 @@ int frame_read_beat(const struct sk_node *tree, struct sk_str node, struct sk_ar
                     struct control_event *ret, struct sk_err *err);
 int frame_read_observe(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
                        struct control_event *ret, struct sk_err *err);
+int frame_read_lease(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
+                     struct control_event *ret, struct sk_err *err);
 /* Parses the token too: ret->token_hash is that of the stored record. `request` is left to the
  * caller. */
 int frame_read_join(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,

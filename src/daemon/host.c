@@ -413,6 +413,11 @@ static void execute(struct host *host, const struct control_command *cmd)
         /* a node that is gone is told when it says hello: control sends the whole state then */
         (void)host->hooks.assign(host->hooks.ctx, cmd->u.assign.node, cmd->u.assign.body);
         break;
+    case CONTROL_CMD_LEASED:
+        /* one that does not arrive is like one that was not granted: the node asks again, or waits
+         * for the lease to run out */
+        (void)host->hooks.send(host->hooks.ctx, cmd->u.leased.node, cmd->u.leased.body);
+        break;
     case CONTROL_CMD_REPLY:
         answer(host, cmd->u.reply.request, &cmd->u.reply.err, cmd->u.reply.json);
         break;

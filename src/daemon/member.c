@@ -267,7 +267,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         take_assign(member, frame);
     } else if (sk_str_is(frame->type, "renewed")) {
         take_renewed(member, frame);
-    } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end")) {
+    } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
+               sk_str_is(frame->type, "leased")) {
         (void)agent_link_send(member->agent, frame->bytes);
     }
 }
@@ -306,7 +307,7 @@ static void on_agent_frame(void *ctx, const struct net_frame *frame)
         if (net_client_send_all(member->client, frame->bytes) < net_client_up(member->client)) {
             member->resend = true;
         }
-    } else if (sk_str_is(frame->type, "log")) {
+    } else if (sk_str_is(frame->type, "log") || sk_str_is(frame->type, "lease")) {
         (void)net_client_send_all(member->client, frame->bytes);
     } else if (sk_str_is(frame->type, "error")) {
         sk_log(SK_LOG_ERROR, "agent refused a frame", "error=\"%.*s\"",

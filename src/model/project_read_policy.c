@@ -308,7 +308,7 @@ static const struct rd_key policy_keys[] = {
     {"near", RD_EXECUTED, read_near, "list of services of the project", "best effort"},
     {"disk", RD_EXECUTED, read_disk, "size; default 0", "of each replica"},
     {"check", RD_EXECUTED, read_check, "{http: {path, port}}", NULL},
-    {"exclusive", RD_PLANNED, read_exclusive, "true or false", "one replica, never two at a time"},
+    {"exclusive", RD_EXECUTED, read_exclusive, "true or false", "one replica, never two at a time"},
 };
 const struct rd_object policy_object = {
     .place = "services.*.x-skerry", .keys = policy_keys, .nkeys = SK_ARRAY_LEN(policy_keys)};

@@ -443,6 +443,7 @@ void service_spec_hash(const struct service *service, char out[72])
         .limit_cpus_nano = service->limit_cpus_nano,
         .limit_memory_bytes = service->limit_memory_bytes,
         .limit_pids = service->limit_pids,
+        .exclusive = service->exclusive,
     };
     struct sk_buf buf = SK_BUF_INIT;
     struct sk_jw w;

@@ -94,6 +94,7 @@ enum {
     OPT_GID,
     OPT_GROUPS,
     OPT_CGROUP,
+    OPT_LEASE_UNTIL,
     OPT_OOM_FILE,
     OPT_OVERLAY,
     OPT_HYBRID,
@@ -116,6 +117,7 @@ static const struct option options[] = {
     {"gid", required_argument, NULL, OPT_GID},
     {"groups", required_argument, NULL, OPT_GROUPS},
     {"cgroup", required_argument, NULL, OPT_CGROUP},
+    {"lease-until", required_argument, NULL, OPT_LEASE_UNTIL},
     {"oom-file", required_argument, NULL, OPT_OOM_FILE},
     {"overlay", required_argument, NULL, OPT_OVERLAY},
     {"hybrid-cgroup", no_argument, NULL, OPT_HYBRID},
@@ -143,6 +145,9 @@ static int take_number_option(int opt, char *arg, struct shim_config *c, struct 
         rc = parse_number("uid", arg, 0, INT_MAX, &n, reason);
         c->uid = (uid_t)n;
         c->has_user = true;
+    } else if (opt == OPT_LEASE_UNTIL) {
+        rc = parse_number("lease-until", arg, 1, LONG_MAX, &n, reason);
+        c->lease_until_ms = n;
     } else if (opt == OPT_GID) {
         rc = parse_number("gid", arg, 0, INT_MAX, &n, reason);
         c->gid = (gid_t)n;

@@ -158,6 +158,35 @@ size_t shim_kill_children(void)
     return killed;
 }
 
+static void kill_listed(const char *dir)
+{
+    char path[4096], line[32];
+    FILE *list;
+
+    (void)snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+    list = fopen(path, "re");
+    while (list && fgets(line, sizeof(line), list)) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 1 && pid != (long)getpid()) {
+            (void)kill((pid_t)pid, SIGKILL);
+        }
+    }
+    if (list) {
+        (void)fclose(list);
+    }
+}
+
+void shim_kill_cgroups(const struct shim_config *config)
+{
+    for (size_t i = 0; i < config->ncgroups; i++) {
+        char path[4096];
+        (void)snprintf(path, sizeof(path), "%s/cgroup.kill", config->cgroups[i]);
+        if (write_text(path, "1") < 0) { /* version 1, or an older kernel */
+            kill_listed(config->cgroups[i]);
+        }
+    }
+}
+
 bool shim_oom_happened(const char *path)
 {
     char text[2048];

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,6 +40,8 @@ static struct {
     pid_t runtime;      /* while it starts the workload */
     int64_t kill_at_ms; /* a stop was asked for: KILL then; 0 = none */
     int64_t drain_until_ms;
+    int lease_timer; /* -1: no lease */
+    int64_t lease_until_ms;
     bool main_gone;
     bool childless; /* as of the last reap() */
     /* Orphans that ended while the runtime had not yet said which pid is the workload's. */
@@ -115,11 +118,66 @@ static void stop(int signum, int64_t grace_ms)
     signal_workload(grace_ms == 0 ? SIGKILL : signum);
 }
 
+/* ---- the lease ---- */
+
+static int arm_lease(int64_t until_ms)
+{
+    struct itimerspec at = {
+        .it_value = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000}};
+
+    shim.lease_until_ms = until_ms;
+    return timerfd_settime(shim.lease_timer, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static int begin_lease(struct shim_reason *reason)
+{
+    int64_t until_ms = shim.config->lease_until_ms;
+
+    if (until_ms == 0) {
+        return 0;
+    }
+    if (shim_now_ms() >= until_ms) {
+        return shim_fail(reason, "its lease ran out before it could start");
+    }
+    shim.lease_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (shim.lease_timer < 0 || arm_lease(until_ms) < 0) {
+        return shim_fail_errno(reason, "arm the lease's timer");
+    }
+    return 0;
+}
+
+/* An overdue lease is over, whoever comes first: a renewal that was read after it is too late. */
+static void extend_lease(int64_t until_ms)
+{
+    if (shim.lease_timer >= 0 && !shim.status.lease_over && until_ms > shim.lease_until_ms &&
+        shim_now_ms() < shim.lease_until_ms && arm_lease(until_ms) < 0) {
+        (void)arm_lease(1); /* cannot happen; at once is the safe side */
+    }
+}
+
+static void kill_everything(void)
+{
+    signal_workload(SIGKILL);
+    shim_kill_cgroups(shim.config);
+    (void)shim_kill_children();
+}
+
+static void take_lease(void)
+{
+    if (shim.lease_timer >= 0 && !shim.main_gone && shim_now_ms() >= shim.lease_until_ms) {
+        shim.status.lease_over = true;
+        shim.status.stopped = true;
+        shim.kill_at_ms = shim_now_ms() + 100; /* again, should something of it still be there */
+        kill_everything();
+        (void)arm_lease(shim_now_ms() + 60000); /* disarmed, in effect */
+    }
+}
+
 static void take_request(struct client *client, const char *line)
 {
     struct shim_reason reason = {""};
     char text[SHIM_LINE_MAX];
-    long long grace_ms;
+    long long grace_ms, until_ms;
     int signum;
 
     if (strcmp(line, "status") == 0) {
@@ -128,6 +186,9 @@ static void take_request(struct client *client, const char *line)
     } else if (sscanf(line, "stop %d %lld", &signum, &grace_ms) == 2 && signum > 0 && signum < 65 &&
                grace_ms >= 0 && grace_ms <= 86400000) {
         stop(signum, grace_ms);
+        tell(client, "ok\n");
+    } else if (sscanf(line, "lease %lld", &until_ms) == 1) {
+        extend_lease(until_ms);
         tell(client, "ok\n");
     } else if (strncmp(line, "check ", 6) == 0) {
         shim.check.client = (int)(client - shim.clients);
@@ -331,8 +392,13 @@ static void take_timers(void)
     struct shim_reason reason;
 
     if (shim.kill_at_ms && now >= shim.kill_at_ms && !shim.main_gone) {
-        signal_workload(SIGKILL);
-        shim.kill_at_ms = now + 1000; /* again, should it still be there */
+        if (shim.status.lease_over) {
+            kill_everything();
+        } else {
+            signal_workload(SIGKILL);
+        }
+        shim.kill_at_ms =
+            now + (shim.status.lease_over ? 100 : 1000); /* again, should it still be there */
     }
     if (shim.check.fd >= 0 && now >= shim.check.deadline_ms) {
         (void)shim_fail(&reason, "no answer in time");
@@ -375,11 +441,19 @@ static bool finished(void)
 
 static void wait_once(void)
 {
-    enum { AT_SIGNALS, AT_LISTENER, AT_PIPES, AT_CHECK = AT_PIPES + SHIM_STREAM_COUNT, AT_CLIENTS };
+    enum {
+        AT_SIGNALS,
+        AT_LISTENER,
+        AT_LEASE,
+        AT_PIPES,
+        AT_CHECK = AT_PIPES + SHIM_STREAM_COUNT,
+        AT_CLIENTS
+    };
     struct pollfd polled[AT_CLIENTS + SHIM_CLIENTS_MAX];
 
     polled[AT_SIGNALS] = (struct pollfd){shim.signals, POLLIN, 0};
     polled[AT_LISTENER] = (struct pollfd){shim.listener, POLLIN, 0};
+    polled[AT_LEASE] = (struct pollfd){shim.lease_timer, POLLIN, 0};
     for (size_t i = 0; i < SHIM_STREAM_COUNT; i++) {
         polled[AT_PIPES + i] = (struct pollfd){shim.pipes[i], POLLIN, 0};
     }
@@ -390,6 +464,7 @@ static void wait_once(void)
     if (poll(polled, AT_CLIENTS + SHIM_CLIENTS_MAX, timeout_ms()) < 0) {
         return; /* EINTR; everything is looked at again */
     }
+    take_lease(); /* before anything else that this round brings */
     take_pipes(polled + AT_PIPES);
     if (polled[AT_SIGNALS].revents) {
         take_signals();
@@ -438,7 +513,7 @@ static int begin(struct shim_reason *reason)
     if (shim.signals < 0) {
         return shim_fail_errno(reason, "watch for signals");
     }
-    if (shim_log_open(shim.config, reason) < 0 ||
+    if (begin_lease(reason) < 0 || shim_log_open(shim.config, reason) < 0 ||
         shim_status_begin(shim.config, &shim.status, reason) < 0 || open_socket(reason) < 0 ||
         shim_place(shim.config, reason) < 0 || shim_child_start(shim.config, &child, reason) < 0) {
         return -1;
@@ -484,7 +559,7 @@ int shim_loop(const struct shim_config *config, int ready_fd)
     shim.config = config;
     shim.status = (struct shim_status){.state = SHIM_STARTING, .exit = -1};
     shim.ready_fd = ready_fd;
-    shim.check.fd = -1;
+    shim.check.fd = shim.lease_timer = -1;
     shim.pipes[SHIM_STDOUT] = shim.pipes[SHIM_STDERR] = -1;
     for (size_t i = 0; i < SHIM_CLIENTS_MAX; i++) {
         shim.clients[i].fd = -1;

@@ -17,7 +17,9 @@
  * Guarantees: at most one shim an instance folder (a lock held for life); everything that the
  * workload ever forked is dead when the shim ends (it is a subreaper: orphans come to it); the exit
  * status is on disk (fdatasync, rename) before anybody is told of it, in space that was set aside
- * at the start, so a full disk cannot lose it.
+ * at the start, so a full disk cannot lose it; with a lease, everything is dead within moments of
+ * its end, whatever happens to the agent (a timer of the kernel on CLOCK_BOOTTIME, which also
+ * counts while the machine sleeps).
  *
  * In the instance's folder: `lock`, `shim.sock`, `status` (one JSON object), `status.next` (the
  * space set aside), `log`, `log.1` ... (CRI's format: time, stream, F or P, text).
@@ -50,10 +52,12 @@ struct shim_config {
     const char
         *cgroups[SHIM_CGROUPS_MAX]; /* folders of cgroup hierarchies that the workload joins */
     size_t ncgroups;
-    const char *oom_file; /* has a line "oom_kill N" */
-    const char *lower;    /* overlay: the read-only folder; upper, work and rootfs are in dir */
-    bool hybrid_cgroup;   /* hide the cgroup2 mount of a hybrid host from the runtime */
-    const char *bridge;   /* own network namespace, joined to this bridge by a veth pair */
+    long long lease_until_ms; /* CLOCK_BOOTTIME: everything is killed then, unless the agent's
+                                 `lease UNTIL_MS` came before. 0: no lease */
+    const char *oom_file;     /* has a line "oom_kill N" */
+    const char *lower;        /* overlay: the read-only folder; upper, work and rootfs are in dir */
+    bool hybrid_cgroup;       /* hide the cgroup2 mount of a hybrid host from the runtime */
+    const char *bridge;       /* own network namespace, joined to this bridge by a veth pair */
     const char *veth;
     const char *address; /* "10.210.3.7/24" */
     const char *gateway;
@@ -101,7 +105,8 @@ struct shim_status {
     int exit;                 /* -1 unless it exited by itself */
     int signal;               /* 0 unless a signal ended it */
     bool oom;
-    bool stopped; /* it ended after a stop was asked for */
+    bool stopped;    /* it ended after a stop was asked for */
+    bool lease_over; /* ... because its lease had run out */
     int64_t started_ms, ended_ms;
     const char *reason; /* of SHIM_FAILED */
 };
@@ -128,6 +133,8 @@ int shim_child_start(const struct shim_config *config, struct shim_child *ret,
                      struct shim_reason *reason);
 /* KILL to every child of ours (orphans come to us). Returns how many there were. */
 size_t shim_kill_children(void);
+/* KILL to every process of the workload's cgroups, whoever its parent is by now. */
+void shim_kill_cgroups(const struct shim_config *config);
 bool shim_oom_happened(const char *path);
 
 /* check.c: one TCP or HTTP check at a time, without blocking, in the instance's namespace. */

@@ -52,11 +52,12 @@ static size_t format_status(const struct shim_config *config, const struct shim_
     n = snprintf(out, SHIM_STATUS_BYTES - 1,
                  "{\"v\":1,\"id\":\"%s\",\"run\":%ld,\"state\":\"%s\",\"boot\":\"%s\","
                  "\"shim_pid\":%ld,\"pid\":%ld,\"start\":%llu,\"exit\":%s,\"signal\":%s,"
-                 "\"oom\":%s,\"stopped\":%s,\"started_ms\":%" PRId64 ",\"ended_ms\":%" PRId64
-                 ",\"reason\":\"%s\"}",
+                 "\"oom\":%s,\"stopped\":%s,\"lease_over\":%s,\"started_ms\":%" PRId64
+                 ",\"ended_ms\":%" PRId64 ",\"reason\":\"%s\"}",
                  config->id, config->run, shim_state_names[s->state], boot, (long)getpid(),
                  (long)s->pid, s->start, exit_text, signal_text, s->oom ? "true" : "false",
-                 s->stopped ? "true" : "false", s->started_ms, s->ended_ms, reason);
+                 s->stopped ? "true" : "false", s->lease_over ? "true" : "false", s->started_ms,
+                 s->ended_ms, reason);
     if (n < 0 || n >= SHIM_STATUS_BYTES - 1) {
         n = SHIM_STATUS_BYTES - 2; /* cannot happen: every part is bounded well below */
     }

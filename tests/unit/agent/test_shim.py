@@ -208,6 +208,69 @@ def test_checks(f):
         assert f.ask("check http 127.0.0.1 %d 100 /" % s.getsockname()[1])[1] == "check fail no answer in time"
 
 
+def boot_ms():
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000000
+
+
+def none_left(marker, seconds=2):
+    until = time.time() + seconds
+    while subprocess.run(["pgrep", "-f", "^sleep " + marker], capture_output=True, check=False).returncode == 0:
+        assert time.time() < until, subprocess.run(["pgrep", "-af", marker], capture_output=True, text=True, check=False).stdout
+        time.sleep(0.005)
+
+
+@with_folder
+def test_lease_ends_everything(f):
+    """At its end the whole workload is killed, also what left its session."""
+    marker, at = "32%06d" % os.getpid(), boot_ms() + 600
+    assert f.start(["sh", "-c", "setsid sleep %s & sleep %s" % (marker, marker)], "--lease-until", str(at)).returncode == 0
+    assert f.ask("status")[1].startswith("hello abc123 1 running")
+    status = f.ended()
+    late = boot_ms() - at
+    assert status["lease_over"] and status["signal"] == 9 and 0 <= late < 1000, (status, late)
+    none_left(marker, 0.2)
+
+
+@with_folder
+def test_lease_is_renewed(f):
+    at = boot_ms() + 700
+    f.start(["sleep", "100"], "--lease-until", str(at))
+    for _ in range(6):
+        time.sleep(0.2)
+        at = boot_ms() + 700
+        assert f.ask("lease %d" % at)[1] == "ok"
+    assert f.ask("lease 1")[1] == "ok"  # takes no time away
+    assert f.ask("status")[1].startswith("hello abc123 1 running")
+    assert f.ended()["lease_over"] and boot_ms() >= at
+
+
+@with_folder
+def test_lease_paused(f):
+    """Whoever wakes up after its lease is dead before it does anything; a renewal that waited for it is too late."""
+    f.start(["sleep", "100"], "--lease-until", str(boot_ms() + 500))
+    status = f.status()
+    os.kill(status["shim_pid"], signal.SIGSTOP)
+    os.kill(status["pid"], signal.SIGSTOP)
+    late = socket.socket(socket.AF_UNIX)
+    late.connect(os.path.join(f.path, "shim.sock"))
+    late.send(b"lease %d\n" % (boot_ms() + 60000))
+    time.sleep(0.8)
+    os.kill(status["shim_pid"], signal.SIGCONT)
+    assert f.ended(1)["lease_over"]  # the workload was never continued
+    late.close()
+
+
+@with_folder
+def test_no_lease(f):
+    f.start(["sleep", "0.4"])
+    assert f.ask("lease %d" % boot_ms())[1] == "ok"
+    assert f.ended()["exit"] == 0 and not f.status()["lease_over"]
+    other = Folder()
+    done = other.start(["true"], "--lease-until", str(boot_ms() - 1))
+    other.close()
+    assert done.returncode == 1 and "its lease ran out before it could start" in done.stderr, done
+
+
 @with_folder
 def test_refusals(f):
     number = 0

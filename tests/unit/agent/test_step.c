@@ -56,7 +56,8 @@ static struct agent_desired *want(struct fixture *f, const char *id)
 
 static const char *step(struct fixture *f, struct agent_event e)
 {
-    static const char *const names[] = {"prepare", "start", "stop", "check", "clean", "remove"};
+    static const char *const names[] = {"prepare", "start", "lease", "ask",
+                                        "stop",    "check", "clean", "remove"};
     struct agent_commands out = {0};
 
     e.now_ms = f->now;

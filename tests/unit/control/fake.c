@@ -286,6 +286,13 @@ static void command(struct fake *f, const struct control_command *cmd)
         hash_str(f, cmd->u.assign.body);
         fake_assign(f, cmd->u.assign.node, cmd->u.assign.rev, cmd->u.assign.body);
         break;
+    case CONTROL_CMD_LEASED:
+        hash_str(f, cmd->u.leased.body);
+        f->answers++;
+        if (!f->drop_answers) {
+            fake_leased(f, cmd->u.leased.node, cmd->u.leased.body);
+        }
+        break;
     case CONTROL_CMD_REPLY:
         do_reply(f, cmd);
         break;

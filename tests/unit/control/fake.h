@@ -23,6 +23,9 @@ struct fake_inst { /* as its agent sees it */
     bool healthy;
     int64_t next_ms; /* of its next change of state */
     int64_t cpus, memory;
+    /* exclusive work: CONTROL_STARTING waits for its lease */
+    bool exclusive;
+    int64_t epoch, released, until_ms;
 };
 
 struct fake_agent {
@@ -41,6 +44,7 @@ struct fake_agent {
     int64_t cpus, memory;
     char prefix[24];
     unsigned assigns;
+    int64_t next_ask_ms, ask_seq, answered_seq, asked_ms[8]; /* asked_ms: by seq */
 };
 
 struct fake_record {
@@ -96,12 +100,24 @@ struct fake {
     size_t ndoubles;
     int64_t doubles_max_ms; /* while control was not frozen */
     bool frozen;
+    bool drop_answers; /* what control answers to asks is lost */
+    struct {
+        char label[96];
+        int64_t epoch; /* the highest that ran */
+    } epochs[16];
+    size_t nepochs;
+    unsigned answers;
 };
 
 /* A cluster of one control-only node `hub-1` in site `hub`, loaded and beating. */
 struct fake *fake_new(uint64_t seed);
 void fake_free(struct fake *f);
 void fake_run(struct fake *f, int64_t ms);
+/* What node `node` asks for instance `id`, by hand. */
+void fake_ask(struct fake *f, const char *node, const char *id, enum control_lease_ask_kind kind,
+              int64_t epoch);
+/* The only copy that runs, or waits for its lease, on any node; NULL: none. Its node. */
+struct fake_inst *fake_exclusive(struct fake *f, const char *label, const char **ret_node);
 /* Runs until the reply to `request` is there, at most 20 s. */
 const struct fake_reply *fake_wait(struct fake *f, uint64_t request);
 

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "fake_internal.h"
+#include "model/lease.h"
 
 #define START_MS 300 /* from assigned to healthy */
 #define STOP_MS 150
@@ -68,6 +69,12 @@ static int64_t need_of(const struct sk_node *spec, const char *what)
     return 0;
 }
 
+static bool says_exclusive(const struct sk_node *spec)
+{
+    const struct sk_node *own = spec ? sk_map_get(spec, SK_STR("x-skerry")) : NULL;
+    return own != NULL && sk_map_bool(own, "exclusive", false);
+}
+
 static void inst_take(struct fake *f, struct fake_agent *a, const struct sk_node *row)
 {
     struct sk_str none = SK_STR("");
@@ -89,12 +96,16 @@ static void inst_take(struct fake *f, struct fake_agent *a, const struct sk_node
         i->ends = f->done_image[0] != '\0' && sk_str_is(ref, f->done_image);
         i->state = run ? CONTROL_PENDING : CONTROL_EXITED;
         i->next_ms = f->now_ms + START_MS;
+        i->exclusive = says_exclusive(sk_map_get(row, SK_STR("spec")));
         i->cpus = need_of(sk_map_get(row, SK_STR("spec")), "cpus");
         a->changed = true;
     }
     if (i->want_run != run) {
         i->want_run = run;
-        if (!run && i->state != CONTROL_EXITED) {
+        if (!run && i->exclusive && i->state == CONTROL_STARTING) {
+            i->state = CONTROL_EXITED; /* it waits for its lease: nothing runs */
+            a->next_ask_ms = f->now_ms;
+        } else if (!run && i->state != CONTROL_EXITED) {
             i->state = CONTROL_STOPPING;
             i->healthy = false;
             i->next_ms = f->now_ms + STOP_MS;
@@ -256,14 +267,165 @@ static void probe_all(struct fake *f, struct fake_agent *a)
     }
 }
 
+/* ---- leases ---- */
+
+/* No epoch runs twice, and none that is older than one that ran. */
+static void note_epoch(struct fake *f, const struct fake_inst *i)
+{
+    for (size_t k = 0; k < f->nepochs; k++) {
+        if (sk_str_is(sk_str(i->label), f->epochs[k].label)) {
+            if (i->epoch <= f->epochs[k].epoch && f->broken[0] == '\0') {
+                (void)snprintf(f->broken, sizeof(f->broken), "%s: epoch %lld after %lld", i->label,
+                               (long long)i->epoch, (long long)f->epochs[k].epoch);
+            }
+            f->epochs[k].epoch = i->epoch;
+            return;
+        }
+    }
+    assert_true(f->nepochs < 16);
+    (void)snprintf(f->epochs[f->nepochs].label, 96, "%s", i->label);
+    f->epochs[f->nepochs++].epoch = i->epoch;
+}
+
+static void inst_leased(struct fake *f, struct fake_agent *a, struct fake_inst *i, int64_t epoch,
+                        bool held, int64_t until_ms)
+{
+    if (!held) {
+        i->released = epoch;
+    } else if (i->state == CONTROL_STARTING && epoch > i->epoch) {
+        i->epoch = epoch;
+        if (until_ms <= f->now_ms) {
+            return;
+        }
+        i->until_ms = until_ms;
+        i->state = CONTROL_RUNNING;
+        i->healthy = !i->bad;
+        a->changed = true;
+        note_epoch(f, i);
+        fake_note(f, "%s starts on %s, epoch %lld", i->label, a->name, (long long)epoch);
+    } else if ((i->state == CONTROL_RUNNING || i->state == CONTROL_STOPPING) && epoch == i->epoch &&
+               until_ms > i->until_ms) {
+        i->until_ms = until_ms;
+    }
+}
+
+void fake_leased(struct fake *f, struct sk_str node, struct sk_str body)
+{
+    struct sk_arena *arena = sk_arena_new();
+    const struct sk_node *root;
+    char name[32];
+    (void)snprintf(name, sizeof(name), "%.*s", SK_PRI(node));
+    struct fake_agent *a = fake_agent(f, name);
+
+    assert_int_equal(sk_json_read(arena, "leased", body, NULL, &root, NULL), 0);
+    int64_t seq = sk_map_int(root, "seq", -1);
+    if (a != NULL && reaches_control(f, a) && seq > a->answered_seq) {
+        a->answered_seq = seq;
+        a->next_ask_ms = a->asked_ms[seq % 8] + LEASE_RENEW_MS;
+    }
+    const struct sk_node *list = sk_map_seq(root, "answers");
+    for (uint32_t k = 0; a != NULL && reaches_control(f, a) && k < list->count; k++) {
+        const struct sk_node *row = &list->u.items[k];
+        struct fake_inst *i = inst_of(a, sk_map_str(row, "id", SK_STR("")));
+        if (i != NULL && seq > a->ask_seq - 8 && seq <= a->ask_seq) {
+            inst_leased(f, a, i, sk_map_int(row, "epoch", 0), sk_map_bool(row, "held", false),
+                        lease_holder_until_ms(a->asked_ms[seq % 8]));
+        }
+    }
+    sk_arena_free(arena);
+}
+
+static void post_asks(struct fake *f, struct fake_agent *a, const struct control_lease_ask *asks,
+                      size_t nasks)
+{
+    struct control_event ev = {.kind = CONTROL_EV_LEASE};
+    a->ask_seq++;
+    a->asked_ms[a->ask_seq % 8] = f->now_ms;
+    ev.u.lease.node = sk_str(a->name);
+    ev.u.lease.from = SK_STR("life");
+    ev.u.lease.seq = a->ask_seq;
+    ev.u.lease.asks = asks;
+    ev.u.lease.nasks = nasks;
+    if (a->connected && reaches_control(f, a)) {
+        fake_step(f, &ev);
+    }
+}
+
+void fake_ask(struct fake *f, const char *node, const char *id, enum control_lease_ask_kind kind,
+              int64_t epoch)
+{
+    struct control_lease_ask ask = {sk_str(id), kind, epoch};
+    post_asks(f, fake_agent(f, node), &ask, 1);
+}
+
+static void send_asks(struct fake *f, struct fake_agent *a)
+{
+    struct control_lease_ask asks[FAKE_INSTS];
+    size_t n = 0;
+
+    a->next_ask_ms = INT64_MAX;
+    for (size_t k = 0; k < a->ninsts; k++) {
+        const struct fake_inst *i = &a->insts[k];
+        bool runs = i->state == CONTROL_RUNNING || i->state == CONTROL_STOPPING;
+        bool over = i->state == CONTROL_EXITED && i->epoch > i->released;
+        if (i->exclusive && (runs || over || i->state == CONTROL_STARTING)) {
+            asks[n++] = (struct control_lease_ask){sk_str(i->id),
+                                                   runs   ? CONTROL_ASK_RENEW
+                                                   : over ? CONTROL_ASK_RELEASE
+                                                          : CONTROL_ASK_GRANT,
+                                                   i->epoch};
+        }
+    }
+    if (n > 0) {
+        bool answered = a->answered_seq >= a->ask_seq;
+        a->next_ask_ms = f->now_ms + (answered ? LEASE_RENEW_MS : LEASE_RETRY_MS);
+        post_asks(f, a, asks, n);
+    }
+}
+
+/* What the shim does, whatever else there is. */
+static void lease_step(struct fake *f, struct fake_agent *a, struct fake_inst *i)
+{
+    bool runs = i->state == CONTROL_RUNNING || i->state == CONTROL_STOPPING;
+    if (i->exclusive && runs && f->now_ms >= i->until_ms) {
+        fake_note(f, "the lease of %s on %s ran out", i->label, a->name);
+        i->state = i->want_run ? CONTROL_STARTING : CONTROL_EXITED;
+        i->healthy = false;
+        a->changed = true;
+        a->next_ask_ms = f->now_ms;
+    }
+}
+
+struct fake_inst *fake_exclusive(struct fake *f, const char *label, const char **ret_node)
+{
+    struct fake_inst *found = NULL;
+    for (size_t i = 0; i < f->nagents; i++) {
+        struct fake_agent *a = &f->agents[i];
+        for (size_t k = 0; a->there && a->up && k < a->ninsts; k++) {
+            struct fake_inst *it = &a->insts[k];
+            if (sk_str_is(sk_str(label), it->label) && it->exclusive &&
+                (found == NULL || it->state == CONTROL_RUNNING)) {
+                found = it;
+                *ret_node = a->name;
+            }
+        }
+    }
+    return found;
+}
+
 static void insts_step(struct fake *f, struct fake_agent *a)
 {
     for (size_t k = 0; k < a->ninsts; k++) {
         struct fake_inst *i = &a->insts[k];
+        lease_step(f, a, i);
         if (f->now_ms < i->next_ms) {
             continue;
         }
-        if (i->state == CONTROL_PENDING && i->want_run) {
+        if (i->state == CONTROL_PENDING && i->want_run && i->exclusive) {
+            i->state = CONTROL_STARTING;
+            a->next_ask_ms = f->now_ms;
+            a->changed = true;
+        } else if (i->state == CONTROL_PENDING && i->want_run) {
             i->state = CONTROL_RUNNING;
             i->healthy = !i->bad;
             i->next_ms = i->ends ? f->now_ms + 1000 : i->next_ms;
@@ -275,6 +437,7 @@ static void insts_step(struct fake *f, struct fake_agent *a)
             a->changed = true;
         } else if (i->state == CONTROL_STOPPING) {
             i->state = CONTROL_EXITED;
+            a->next_ask_ms = i->exclusive ? f->now_ms : a->next_ask_ms;
             a->changed = true;
         }
     }
@@ -310,12 +473,16 @@ int64_t fake_agents_next(const struct fake *f)
             continue;
         }
         next = a->next_beat_ms < next ? a->next_beat_ms : next;
+        next = a->ask_seq > 0 && a->next_ask_ms < next ? a->next_ask_ms : next;
         for (size_t k = 0; k < a->ninsts; k++) {
             const struct fake_inst *inst = &a->insts[k];
             if ((inst->state == CONTROL_PENDING || inst->state == CONTROL_STOPPING ||
                  (inst->state == CONTROL_RUNNING && inst->ends)) &&
                 inst->next_ms < next) {
                 next = inst->next_ms > f->now_ms ? inst->next_ms : f->now_ms + 1;
+            }
+            if (inst->exclusive && inst->state == CONTROL_RUNNING && inst->until_ms < next) {
+                next = inst->until_ms;
             }
         }
     }
@@ -332,6 +499,9 @@ void fake_agents_step(struct fake *f)
         insts_step(f, a);
         if (f->now_ms >= a->next_beat_ms) {
             agent_beat(f, a);
+        }
+        if (a->next_ask_ms <= f->now_ms) {
+            send_asks(f, a);
         }
         if (a->changed && a->connected && reaches_control(f, a)) {
             send_observe(f, a, false);
@@ -513,8 +683,31 @@ static void check_doubles(struct fake *f)
     }
 }
 
+/* Cut-off nodes count: that is what leases are for. Paused ones run nothing. */
+static void check_exclusive(struct fake *f)
+{
+    for (size_t i = 0; i < f->nagents; i++) {
+        for (size_t k = 0; alive(&f->agents[i]) && k < f->agents[i].ninsts; k++) {
+            const struct fake_inst *one = &f->agents[i].insts[k];
+            size_t count = 0;
+            for (size_t j = 0; one->exclusive && j < f->nagents; j++) {
+                for (size_t m = 0; alive(&f->agents[j]) && m < f->agents[j].ninsts; m++) {
+                    const struct fake_inst *other = &f->agents[j].insts[m];
+                    count += sk_str_is(sk_str(one->label), other->label) &&
+                             (other->state == CONTROL_RUNNING || other->state == CONTROL_STOPPING);
+                }
+            }
+            if (count > 1 && f->broken[0] == '\0') {
+                (void)snprintf(f->broken, sizeof(f->broken), "%lld: %s runs %zu times",
+                               (long long)f->now_ms, one->label, count);
+            }
+        }
+    }
+}
+
 void fake_check(struct fake *f)
 {
+    check_exclusive(f);
     for (size_t i = 0; i < f->nagents; i++) {
         if (f->agents[i].there) {
             check_capacity(f, &f->agents[i]);

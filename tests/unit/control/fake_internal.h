@@ -8,6 +8,7 @@ void fake_step(struct fake *f, struct control_event *ev);
 void fake_assign(struct fake *f, struct sk_str node, int64_t rev, struct sk_str body);
 int64_t fake_agents_next(const struct fake *f);
 void fake_agents_step(struct fake *f);
+void fake_leased(struct fake *f, struct sk_str node, struct sk_str body);
 void fake_check(struct fake *f);
 
 #endif

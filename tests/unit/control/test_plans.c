@@ -137,11 +137,6 @@ static void unmet_policy_is_refused(void **state)
     assert_non_null(strstr(r->json, "\"plan\":{"));
     assert_null(fake_get(f, "/skerry/v1/projects/big"));
     r = fake_wait(
-        f, fake_apply(
-               f, PROJECT("one", SERVICE("x", "x:1", "1", ",\"x-skerry\":{\"exclusive\":true}")),
-               "", false));
-    assert_int_equal(r->code, SK_ERR_UNSUPPORTED);
-    r = fake_wait(
         f, fake_apply(f, PROJECT("one", SERVICE("x", "x:1", "1", ",\"ports\":[\"53:53/udp\"]")), "",
                       false));
     assert_int_equal(r->code, SK_ERR_UNSUPPORTED);

@@ -78,7 +78,8 @@ static void every_status_is_there(void **state)
 
     project_support_matrix(&matrix);
     assert_non_null(strstr(matrix.ptr, "| `image` | executed |"));
-    assert_non_null(strstr(matrix.ptr, "| `exclusive` | planned |"));
+    assert_non_null(strstr(matrix.ptr, "| `exclusive` | executed |"));
+    assert_non_null(strstr(matrix.ptr, "| `buckets` | planned |"));
     assert_non_null(strstr(matrix.ptr, "| `version` | ignored |"));
     assert_non_null(strstr(matrix.ptr, "| `build` | refused |"));
     assert_non_null(strstr(matrix.ptr, "`privileged`"));
