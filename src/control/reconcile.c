@@ -387,6 +387,15 @@ static enum need replica_need(struct pass *p, const struct ctl_svc *s, int64_t r
     return replaces ? NEED_GATED : NEED_MAKE;
 }
 
+/* Nothing of the replica is there, and it can be made: a copy was stopped first. One that waits for
+ * room which only moves of others can make holds nobody up, or they would wait for each other. */
+static bool between(const struct ctl_svc *s, const struct ctl_node *n, struct group g)
+{
+    const struct service *d = s->decl;
+    return n != NULL && ctl_node_up(n) &&
+           (g.count > 0 || ctl_fits(n, d->cpus_nano, d->memory_bytes, d->disk_bytes));
+}
+
 static void rollout_look(struct pass *p, const struct ctl_svc *s, struct rollout *ro)
 {
     struct control *c = p->c;
@@ -397,8 +406,7 @@ static void rollout_look(struct pass *p, const struct ctl_svc *s, struct rollout
         const struct ctl_inst *target = target_in(s, g);
         const struct ctl_inst *other = best_other(g, target);
         bool replacing = other != NULL && other->spec != s->want && works(other);
-        bool stopped_first = target == NULL && other == NULL && s->place[r].node != NULL &&
-                             ctl_node_up(s->place[r].node);
+        bool stopped_first = target == NULL && other == NULL && between(s, s->place[r].node, g);
         if (target != NULL && !ctl_inst_healthy(target) && (replacing || g.count == 1)) {
             /* alone: either the first of its kind, or the old one was stopped first */
             bool late = c->now_ms - target->noted_ms >= CONTROL_HEALTH_GATE_MS ||
