@@ -23,6 +23,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     c->return_moves = cfg->return_moves ? cfg->return_moves : 100;
     sk_prng_seed(&c->prng, cfg->seed);
     memcpy(c->secret, cfg->secret, sizeof(c->secret));
+    ctl_leader_init(c, cfg);
     c->next_request = 1;
     c->queue_end = &c->queue;
     c->whole_ms = -1;
@@ -57,6 +58,11 @@ void control_free(struct control *c)
 }
 
 /* ---- loading ---- */
+
+bool control_leads(const struct control *c)
+{
+    return c->leader.leads;
+}
 
 static bool listed(const struct control_event *ev, struct sk_str key)
 {
@@ -240,6 +246,9 @@ static void notes_step(struct control *c)
 
 static void decide(struct control *c)
 {
+    if (!ctl_leader_step(c)) {
+        return;
+    }
     ctl_lease_step(c); /* first: a renewal that comes late kills */
     ctl_jobs_step(c);
     ctl_failover_step(c);
@@ -322,8 +331,10 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
             decide(c);
         }
         ctl_probes_step(c);
-        ctl_views_step(c);
-        ctl_assign_step(c);
+        if (c->leader.leads) {
+            ctl_views_step(c);
+            ctl_assign_step(c);
+        }
     }
     c->out = NULL;
     return rc;
@@ -349,6 +360,10 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_timer_ms, &best);
     sooner(c, c->next_resend_ms, &best);
     sooner(c, c->next_retry_ms, &best);
+    if (c->leader.shared) {
+        sooner(c, c->leader.leads ? c->leader.next_bump_ms : c->leader.next_look_ms, &best);
+        sooner(c, c->leader.seen_ms + CTL_LEADER_SILENCE_MS, &best);
+    }
     if (c->asked) {
         sooner(c, c->next_lease_ms, &best);
         sooner(c, c->lease_free_ms, &best);

@@ -67,6 +67,8 @@ struct control_config {
     uint64_t seed;      /* of the prng: probe rings, jitter */
     uint8_t secret[32]; /* mixed into ids and serials, so that they cannot be guessed from the seed;
                            from the system's random source at each start */
+    bool
+        shared; /* other control nodes use the same state: the leader's key is bumped and watched */
     uint16_t ingress_port; /* where every site's ingress listens for routed hosts; 0 = 8080 */
     int64_t grace_ms;      /* after LOADED nobody is judged before this passed; 0 = 5000 */
     int64_t return_moves;  /* moves that may be made by themselves when something returned;
@@ -316,6 +318,8 @@ struct control_txn {
     uint64_t request;
     struct sk_str expect_id; /* store id and whole-store revision that must still hold */
     int64_t expect_number;
+    struct sk_str fence_key; /* the leader's; "": none yet */
+    int64_t fence_rev;       /* its revision that must still hold; 0: it must not exist */
     const struct control_op *ops;
     size_t nops;
 };
@@ -452,6 +456,8 @@ const struct project *control_project(const struct control *c, size_t i);
 
 /* What the daemon needs for its own doors. */
 bool control_is_loaded(const struct control *c);
+/* It decides; else it listens, and refuses requests by the name of the node that leads. */
+bool control_leads(const struct control *c);
 bool control_serial_revoked(const struct control *c, struct sk_str serial);
 bool control_node_known(const struct control *c, struct sk_str node, struct sk_str *ret_site);
 /* Where instance `id` runs (`skerry logs`); valid until the next step. */

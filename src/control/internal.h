@@ -31,6 +31,8 @@
 #define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
 #define CTL_KEEP_PRICE_HOURS 1e6   /* a move price at which only hard rules and goals move things */
 #define CTL_TRIES_MAX 5            /* a request that keeps meeting a moved state */
+#define CTL_LEADER_BUMP_MS 250
+#define CTL_LEADER_SILENCE_MS 1000 /* its key has not changed for so long: it may be taken over */
 #define CTL_LEASE_TICK_MS 100      /* renewals of so long are committed together */
 #define CTL_ASK_FRESH_MS 1500      /* an older ask is of a node that asks no more */
 #define CTL_EPOCH_JUMP (INT64_C(1) << 20) /* after a restore: past all that were granted since */
@@ -347,8 +349,21 @@ struct ctl_mods { /* how the world of a plan job differs from the committed one 
     bool lost_drained; /* nodes that do not answer take nothing */
 };
 
+struct ctl_leader {
+    char own[33]; /* of this control's life: a restart is another one */
+    bool shared;
+    /* committed */
+    char *raw, *node;
+    char holder[33];
+    int64_t term, mod_rev;
+    /* live */
+    bool leads; /* as of what is known to be committed */
+    int64_t seen_ms, next_bump_ms, next_look_ms;
+};
+
 struct control {
     char *own_node;
+    struct ctl_leader leader;
     uint16_t ingress_port;
     int64_t grace_ms, return_moves;
     struct sk_prng prng;
@@ -523,7 +538,8 @@ void ctl_req_free(struct ctl_req *req);
 struct ctl_req *ctl_req_join(const struct control_join *join);
 struct ctl_req *ctl_req_renew(const struct control_event *ev);
 struct ctl_req *ctl_req_api(const struct control_request *in);
-void ctl_request_run(struct control *c, struct ctl_req *req); /* takes req over */
+void ctl_requests_refuse(struct control *c, const char *leader); /* all that wait */
+void ctl_request_run(struct control *c, struct ctl_req *req);    /* takes req over */
 void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err);
 
 /* set.c: site set, node set, link set, tokens, keys */
@@ -604,6 +620,16 @@ void ctl_count_used(struct control *c);
 void ctl_reconcile_step(struct control *c);
 /* The instance that a replica should have, or NULL. */
 struct ctl_inst *ctl_target(const struct ctl_svc *s, int64_t replica);
+
+/* leader.c */
+void ctl_leader_init(struct control *c, const struct control_config *cfg);
+void ctl_leader_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
+                      int64_t mod_rev);
+void ctl_leader_clear(struct control *c);
+/* Adds what a transaction compares, and a sign of life that is due. */
+void ctl_leader_fence(struct control *c, struct ctl_txn *t, struct control_txn *ret);
+/* Whether this control may decide. Takes the key over when it can. */
+bool ctl_leader_step(struct control *c);
 
 /* lease.c */
 void ctl_lease_asked(struct control *c, const struct control_event *ev);

@@ -461,7 +461,9 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
     if (sk_str_is(kind, "instances")) {
         return ctl_inst_apply(c, rest, rec, r->mod_rev, err);
     }
-    if (sk_str_is(kind, "leases")) {
+    if (sk_str_is(kind, "leader")) {
+        ctl_leader_apply(c, rec, r->value, r->mod_rev);
+    } else if (sk_str_is(kind, "leases")) {
         ctl_lease_apply(c, rest, rec, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "plan") || sk_str_is(kind, "overlay")) {
         piece_apply(c, key, r->value, r->mod_rev);
@@ -679,6 +681,7 @@ void ctl_records_clear(struct control *c)
 {
     ctl_insts_clear(c);
     ctl_leases_clear(c);
+    ctl_leader_clear(c);
     for (size_t i = 0; i < c->nnodes; i++) {
         node_free(c->nodes[i]);
     }

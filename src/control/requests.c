@@ -30,6 +30,22 @@ void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err
     ctl_req_free(req);
 }
 
+void ctl_requests_refuse(struct control *c, const char *leader)
+{
+    while (c->queue != NULL) {
+        struct ctl_req *req = c->queue;
+        struct sk_err err = {0};
+        c->queue = req->next;
+        if (c->queue == NULL) {
+            c->queue_end = &c->queue;
+        }
+        (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "control node '%s' does not lead now; '%s' does",
+                         c->own_node, leader);
+        (void)sk_err_fix(&err, "ask '%s'", leader);
+        ctl_refuse(c, req, &err);
+    }
+}
+
 static struct ctl_req *req_new(enum ctl_req_kind kind, uint64_t id)
 {
     struct ctl_req *req = sk_xcalloc(1, sizeof(*req));

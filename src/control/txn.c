@@ -282,6 +282,8 @@ void ctl_txn_send(struct control *c, struct ctl_txn *t)
         ctl_txn_free(t);
         return;
     }
+    struct control_txn fence = {0};
+    ctl_leader_fence(c, t, &fence);
     t->request = c->next_request++;
     c->pending = t;
     struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_TXN);
@@ -296,6 +298,8 @@ void ctl_txn_send(struct control *c, struct ctl_txn *t)
         .request = t->request,
         .expect_id = sk_arena_str(a, sk_str(c->store_id)),
         .expect_number = c->revision,
+        .fence_key = fence.fence_key,
+        .fence_rev = fence.fence_rev,
         .ops = ops,
         .nops = t->nops,
     };

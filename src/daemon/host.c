@@ -145,6 +145,13 @@ static void submit_txn(struct host *host, const struct control_txn *txn)
     }
     job->txn.expect_id = txn->expect_id.len ? sk_arena_str(job->arena, txn->expect_id).ptr : NULL;
     job->txn.expect_number = txn->expect_number;
+    if (txn->fence_key.len) {
+        struct store_compare *fence = SK_ARENA_ARRAY(job->arena, struct store_compare, 1);
+        fence->key = sk_arena_str(job->arena, txn->fence_key);
+        fence->mod_rev = txn->fence_rev;
+        job->txn.compares = fence;
+        job->txn.ncompares = 1;
+    }
     job->txn.ops = ops;
     job->txn.nops = txn->nops;
     /* control has one under way at most, so the queue cannot be full */

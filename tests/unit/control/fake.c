@@ -116,6 +116,11 @@ static enum control_txn_result store_commit(struct fake *f, const struct control
         (!sk_str_is(txn->expect_id, "store-1") || txn->expect_number != f->revision)) {
         return CONTROL_TXN_CONFLICT;
     }
+    if (txn->fence_key.len > 0) {
+        bool there;
+        size_t at = record_at(f, txn->fence_key, &there);
+        assert_true(txn->fence_rev == (there ? f->records[at].mod_rev : 0)); /* no one else leads */
+    }
     f->revision++;
     for (size_t i = 0; i < txn->nops; i++) {
         for (size_t k = 0; k < i; k++) {
