@@ -65,6 +65,10 @@ raw() { # name, file, VARIABLE=value...
             raw "a node cut off for 20 s, round $round" cut SKERRY_CUT_S=20
         done
     fi
+    if asked exclusive; then
+        run "model of leases, larger bounds" tests/spin/run.py --full
+        raw "exclusive work, 50 trials" exclusive SKERRY_ROUNDS=50
+    fi
     if asked repeat; then
         run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
             --timeout-multiplier 3 --suite agent --suite e2e --suite fault

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,11 +205,16 @@ static int make_one(const struct cgroups *cgroups, enum cgroup_kind kind, const 
     int64_t limit = limit_of(limits, kind);
     char dir[CGROUP_DIR_MAX], value[32];
 
-    if (limit <= 0 || !cgroup_dir(cgroups, kind, path, dir)) {
+    bool bare = limit <= 0 && limits->group && kind == CGROUP_PIDS;
+
+    if ((limit <= 0 && !bare) || !cgroup_dir(cgroups, kind, path, dir)) {
         return 0;
     }
     if (!make_dir(dir)) {
         return sk_err_errno(err, errno, "make cgroup '%s'", dir);
+    }
+    if (bare) {
+        return 0;
     }
     if (kind == CGROUP_MEMORY) {
         return set_memory(cgroups, dir, limit, err);
@@ -225,7 +231,8 @@ int cgroup_make(const struct cgroups *cgroups, const char *path, const struct cg
 {
     int rc;
 
-    if (limits->memory_bytes <= 0 && limits->cpus_nano <= 0 && limits->pids <= 0) {
+    if (limits->memory_bytes <= 0 && limits->cpus_nano <= 0 && limits->pids <= 0 &&
+        !limits->group) {
         return 0;
     }
     rc = cgroup_level_up(cgroups, err);
@@ -233,6 +240,43 @@ int cgroup_make(const struct cgroups *cgroups, const char *path, const struct cg
         rc = make_one(cgroups, (enum cgroup_kind)kind, path, limits, err);
     }
     return rc;
+}
+
+static unsigned kill_listed(const char *dir)
+{
+    char path[CGROUP_DIR_MAX + 32], line[32];
+    unsigned found = 0;
+    FILE *list;
+
+    (void)snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+    list = fopen(path, "re");
+    while (list && fgets(line, sizeof(line), list)) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 1) {
+            (void)kill((pid_t)pid, SIGKILL);
+            found++;
+        }
+    }
+    if (list) {
+        (void)fclose(list);
+    }
+    return found;
+}
+
+unsigned cgroup_kill(const struct cgroups *cgroups, const char *path)
+{
+    char dir[CGROUP_DIR_MAX];
+    unsigned found = 0;
+
+    if (strncmp(path, TOP "/", strlen(TOP "/")) != 0) {
+        return 0; /* no path is the root of all: everybody's */
+    }
+    for (int kind = 0; kind < CGROUP_KIND_COUNT; kind++) {
+        if (cgroup_dir(cgroups, (enum cgroup_kind)kind, path, dir)) {
+            found += kill_listed(dir);
+        }
+    }
+    return found;
 }
 
 typedef bool each_fn(void *ctx, const char *hierarchy);

@@ -35,6 +35,7 @@ struct cgroups {
 
 struct cgroup_limits {
     int64_t cpus_nano, memory_bytes, pids; /* 0 = none */
+    bool group; /* one group (of CGROUP_PIDS) in any case, so that every process can be found */
 };
 
 /* dir: the agent's folder, absolute, without links. Makes nothing. */
@@ -66,6 +67,8 @@ bool cgroup_oom_file(const struct cgroups *cgroups, const char *path,
 /* Makes the groups that the limits need, with the level above them, and sets them. */
 int cgroup_make(const struct cgroups *cgroups, const char *path, const struct cgroup_limits *limits,
                 struct sk_err *err);
+/* KILL to whatever is left in the instance's groups. How many processes were there. */
+unsigned cgroup_kill(const struct cgroups *cgroups, const char *path);
 void cgroup_remove(const struct cgroups *cgroups, const char *path);
 /* Names of the limits that are asked for and cannot be enforced: "memory, cpus"; "" if none. */
 void cgroup_missing(const struct cgroups *cgroups, const struct cgroup_limits *limits, char *out,

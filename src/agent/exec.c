@@ -106,10 +106,11 @@ static int add_cgroups(struct work *work, const struct service *s, struct launch
                        struct sk_err *err)
 {
     const struct cgroups *cgroups = &work->agent->cgroups;
-    const struct cgroup_limits limits = {s->limit_cpus_nano, s->limit_memory_bytes, s->limit_pids};
+    const struct cgroup_limits limits = {s->limit_cpus_nano, s->limit_memory_bytes, s->limit_pids,
+                                         s->exclusive};
     const bool wanted[CGROUP_KIND_COUNT] = {[CGROUP_MEMORY] = limits.memory_bytes > 0,
                                             [CGROUP_CPU] = limits.cpus_nano > 0,
-                                            [CGROUP_PIDS] = limits.pids > 0};
+                                            [CGROUP_PIDS] = limits.pids > 0 || limits.group};
     char dir[CGROUP_DIR_MAX + 32];
     int rc = cgroup_make(cgroups, work->cgroup, &limits, err);
 

@@ -351,7 +351,8 @@ static int prepare_folder(const struct work *work, const char *dir, struct sk_er
 
 static void note_missing_limits(struct work *work, const struct service *s)
 {
-    const struct cgroup_limits limits = {s->limit_cpus_nano, s->limit_memory_bytes, s->limit_pids};
+    const struct cgroup_limits limits = {s->limit_cpus_nano, s->limit_memory_bytes, s->limit_pids,
+                                         false};
     char missing[64];
 
     cgroup_missing(&work->agent->cgroups, &limits, missing, sizeof(missing));
@@ -485,15 +486,41 @@ void run_drop_cgroups(struct agent *agent, bool at_end)
     cgroup_level_down(&agent->cgroups);
 }
 
+#define CLEAN_AGAIN_MS 20
+
+static void on_cleaner_closed(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+/* A shim that was killed may leave processes that had left their session: the group has them all.
+ * A run is over when they are dead. */
+static void clean_host(uv_timer_t *timer)
+{
+    struct work *work = timer->data;
+    struct agent_event e = {.kind = AGENT_CLEANED, .id = work->id};
+
+    if (cgroup_kill(&work->agent->cgroups, work->cgroup) > 0) {
+        (void)uv_timer_start(timer, clean_host, CLEAN_AGAIN_MS, 0);
+        return;
+    }
+    uv_close((uv_handle_t *)timer, on_cleaner_closed);
+    run_drop_cgroup(work);
+    agent_post(work->agent, &e);
+}
+
 void run_clean(struct work *work)
 {
+    uv_timer_t *timer;
+
     if (work->driver == DRIVER_OCI) {
         oci_clean(work);
-    } else {
-        struct agent_event e = {.kind = AGENT_CLEANED, .id = work->id};
-        run_drop_cgroup(work);
-        agent_post(work->agent, &e);
+        return;
     }
+    timer = sk_xcalloc(1, sizeof(*timer));
+    (void)uv_timer_init(&work->agent->loop, timer);
+    timer->data = work;
+    clean_host(timer);
 }
 
 void run_remove(struct work *work)

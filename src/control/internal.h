@@ -36,6 +36,7 @@
 #define CTL_LEASE_TICK_MS 100      /* renewals of so long are committed together */
 #define CTL_ASK_FRESH_MS 1500      /* an older ask is of a node that asks no more */
 #define CTL_EPOCH_JUMP (INT64_C(1) << 20) /* after a restore: past all that were granted since */
+#define CTL_EPOCH_BELIEVED (INT64_C(1) << 52) /* of what a node names; JSON's numbers end there */
 #define CTL_EXEC_PORT_FIRST 20000
 #define CTL_EXEC_PORT_LAST 29999
 #define CTL_PROBES_MAX 64

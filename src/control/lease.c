@@ -157,6 +157,7 @@ struct pass {
     struct control *c;
     struct ctl_txn *t;
     struct answers said;
+    bool freed;      /* a lease that somebody may wait for */
     bool waits;      /* an ask is left that a later pass may grant */
     int64_t free_ms; /* when the next lease that is waited for runs out */
 };
@@ -282,18 +283,23 @@ static bool is_free(struct pass *p, const struct ctl_lease *l, const struct ctl_
     return true;
 }
 
-static int64_t next_epoch(const struct control *c, const struct ctl_lease *l)
+/* A holder that names a higher epoch than the record knows better: an older copy of the state was
+ * put back. */
+static int64_t next_epoch(const struct control *c, const struct ctl_lease *l,
+                          const struct ctl_ask *ask)
 {
+    int64_t last = ask->epoch < CTL_EPOCH_BELIEVED ? ask->epoch : 0;
     if (l == NULL) {
-        return 1;
+        return last + 1;
     }
-    return l->epoch + 1 + (strcmp(l->store, c->store_id) == 0 ? 0 : CTL_EPOCH_JUMP);
+    return ctl_i64_max(l->epoch, last) + 1 +
+           (strcmp(l->store, c->store_id) == 0 ? 0 : CTL_EPOCH_JUMP);
 }
 
 static void grant(struct pass *p, struct ctl_lease *l, const struct ctl_inst *i,
                   struct ctl_ask *ask)
 {
-    int64_t epoch = next_epoch(p->c, l);
+    int64_t epoch = next_epoch(p->c, l, ask);
     char name[160];
     struct sk_str text =
         sk_arena_printf(p->t->arena, "the lease is granted, epoch %lld%s", (long long)epoch,
@@ -356,6 +362,7 @@ static void take_held(struct pass *p, const struct ctl_node *n, struct ctl_ask *
     ask->done = true;
     if (l != NULL) {
         put_again(p, l, !release);
+        p->freed = p->freed || release;
     }
     if (l != NULL || release) {
         say(p, ask->id, ask->epoch, !release);
@@ -417,7 +424,7 @@ void ctl_lease_step(struct control *c)
     c->asked = p.waits;
     c->lease_free_ms = p.free_ms;
     if (p.t->nops > 0) {
-        c->next_lease_ms = c->now_ms + CTL_LEASE_TICK_MS;
+        c->next_lease_ms = c->now_ms + (p.freed ? 0 : CTL_LEASE_TICK_MS);
     }
     ctl_txn_send(c, p.t);
 }

@@ -186,6 +186,36 @@ static void restart_amid_a_rollout(void **state)
     finish(f, "restart-amid-a-rollout");
 }
 
+/* Its node's site is cut off: it ends there by itself, then starts elsewhere; a new image; the
+ * holder pauses and wakes; it is removed. */
+static void exclusive_work(void **state)
+{
+    static const char one[] =
+        PROJECT("jobs", SERVICE("worker", "w:1", "1", ",\"x-skerry\":{\"exclusive\":true}"));
+    static const char two[] =
+        PROJECT("jobs", SERVICE("worker", "w:2", "1", ",\"x-skerry\":{\"exclusive\":true}"));
+    struct fake *f = begin();
+    const char *node = "";
+    fake_must_apply(f, one);
+    fake_run(f, 3000);
+    assert_non_null(fake_exclusive(f, "jobs/worker.0", &node));
+    const char *site = fake_agent(f, node)->site;
+    fake_isolate(f, site, true);
+    fake_run(f, 8000);
+    fake_isolate(f, site, false);
+    fake_run(f, 5000);
+    fake_must_apply(f, two);
+    fake_run(f, 3000);
+    assert_non_null(fake_exclusive(f, "jobs/worker.0", &node));
+    fake_pause(f, node, true);
+    fake_run(f, 8000);
+    fake_pause(f, node, false);
+    fake_run(f, 3000);
+    (void)fake_wait(f, fake_target(f, CONTROL_REQ_PROJECT_DELETE, "jobs", false, false));
+    fake_run(f, 2000);
+    finish(f, "exclusive-work");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_bad_release),
         cmocka_unit_test(drain_and_undrain),
         cmocka_unit_test(restart_amid_a_rollout),
+        cmocka_unit_test(exclusive_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

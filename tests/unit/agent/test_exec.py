@@ -287,6 +287,77 @@ def test_shim_killed(a):
     assert not alive(status["pid"])
 
 
+class Leader:
+    """Answers the agent's asks as control would."""
+
+    def __init__(self, agent):
+        self.a, self.epoch, self.renews, self.asked = agent, 0, True, []
+        self.done = 0
+
+    def pump(self):
+        self.a.pump(0.02)
+        new = [f for f in self.a.history[self.done:] if f["type"] == "lease"]
+        self.done = len(self.a.history)
+        for frame in new:
+            answers = []
+            for ask in frame["asks"]:
+                self.asked.append((ask["ask"], ask["epoch"]))
+                if ask["ask"] == "grant":
+                    self.epoch = max(self.epoch, ask["epoch"]) + 1
+                    answers.append({"id": ask["id"], "epoch": self.epoch, "held": True})
+                elif ask["ask"] == "release" or self.renews:
+                    answers.append({"id": ask["id"], "epoch": ask["epoch"], "held": ask["ask"] == "renew"})
+            self.a.send({"type": "leased", "from": frame["from"], "seq": frame["seq"], "answers": answers})
+
+    def until(self, what, seconds=10, why=""):
+        end = time.time() + seconds
+        while not what():
+            assert time.time() < end, (why, self.asked[-9:], self.a.seen)
+            self.pump()
+
+
+@with_agent
+def test_lease(a):
+    """Starts under a grant, lives by renewals, also of the next agent, and ends without them."""
+    marker = "33%06d" % os.getpid()
+    file = os.path.join(a.data, "epochs")
+    one = exec_instance(["sh", "-c", "echo $SKERRY_EPOCH >> %s; setsid sleep %s & exec sleep %s" % (file, marker, marker)],
+                        spec={"x-skerry": {"exclusive": True}})
+    epochs = lambda: open(file).read().split() if os.path.exists(file) else []
+    leader = Leader(a)
+    a.assign([one])
+    leader.until(lambda: epochs() == ["1"] and a.seen[one["id"]]["state"] == "running")
+    before = time.time()
+    leader.until(lambda: time.time() > before + 4)
+    assert epochs() == ["1"] and leader.asked[-1] == ("renew", 1), leader.asked
+    a.restart()
+    leader.done = len(a.history)
+    before = time.time()
+    leader.until(lambda: time.time() > before + 4)
+    assert epochs() == ["1"] and leader.asked[-1] == ("renew", 1), leader.asked
+    leader.renews, before = False, time.time()
+    pid = a.shim_status(one["id"])["pid"]
+    leader.until(lambda: not alive(pid), 6)
+    assert time.time() - before < 4
+    leader.until(lambda: epochs() == ["1", "2"], why="it asks anew, whatever its restart policy")
+    assert ("grant", 1) in leader.asked
+
+    # a killed shim: nothing of the run is left when the next one is asked for
+    leader.renews = True
+    leader.until(lambda: a.seen[one["id"]]["state"] == "running")
+    leader.asked = []
+    os.kill(a.shim_status(one["id"])["shim_pid"], signal.SIGKILL)
+    leader.until(lambda: ("grant", 2) in leader.asked)
+    if os.geteuid() == 0 and "not enforced" not in a.own_log():
+        left = [p for p in os.popen("pgrep -f '^sleep %s'" % marker).read().split()]
+        assert len(left) <= 2, left  # those of the run that has begun since, at most
+    leader.until(lambda: epochs() == ["1", "2", "3"])
+    leader.asked = []
+    one["want"] = "stop"
+    a.assign([one])
+    leader.until(lambda: ("release", 3) in leader.asked and a.seen[one["id"]]["state"] == "exited")
+
+
 @with_agent
 def test_bad_frames(a):
     good = server(free_port())

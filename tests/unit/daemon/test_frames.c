@@ -46,6 +46,40 @@ static void beat(void **state)
     sk_arena_free(arena);
 }
 
+static void lease(void **state)
+{
+    static const char *const bad[] = {
+        "{\"seq\":1}",
+        "{\"asks\":[1]}",
+        "{\"asks\":[{\"id\":\"a\",\"ask\":\"steal\",\"epoch\":1}]}",
+        "{\"asks\":[{\"id\":\"\",\"ask\":\"renew\",\"epoch\":1}]}",
+        "{\"asks\":[{\"id\":\"a\",\"ask\":\"renew\",\"epoch\":-1}]}",
+        "{\"asks\":[{\"id\":\"a\",\"ask\":\"renew\"}]}",
+    };
+    struct sk_arena *arena = sk_arena_new();
+    struct control_event ev = {0};
+    struct sk_err err = {0};
+
+    assert_int_equal(
+        frame_read_lease(parse(arena, "{\"v\":1,\"type\":\"lease\",\"from\":\"f00\",\"seq\":3,"
+                                      "\"asks\":[{\"id\":\"ab\",\"ask\":\"grant\",\"epoch\":0},"
+                                      "{\"id\":\"cd\",\"ask\":\"release\",\"epoch\":4}]}"),
+                         SK_STR("fra-1"), arena, &ev, &err),
+        0);
+    assert_int_equal(ev.kind, CONTROL_EV_LEASE);
+    assert_true(sk_str_is(ev.u.lease.node, "fra-1") && sk_str_is(ev.u.lease.from, "f00"));
+    assert_int_equal(ev.u.lease.seq, 3);
+    assert_int_equal(ev.u.lease.nasks, 2);
+    assert_int_equal(ev.u.lease.asks[0].kind, CONTROL_ASK_GRANT);
+    assert_int_equal(ev.u.lease.asks[1].kind, CONTROL_ASK_RELEASE);
+    assert_int_equal(ev.u.lease.asks[1].epoch, 4);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(frame_read_lease(parse(arena, bad[i]), SK_STR("fra-1"), arena, &ev, &err),
+                         SK_ERR_PROTOCOL);
+    }
+    sk_arena_free(arena);
+}
+
 static void beat_of_wrong_shape(void **state)
 {
     static const char *const bad[] = {
@@ -203,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beat),
+        cmocka_unit_test(lease),
         cmocka_unit_test(beat_of_wrong_shape),
         cmocka_unit_test(observe),
         cmocka_unit_test(join),
