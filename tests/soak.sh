@@ -4,6 +4,7 @@
 #   tests     the whole test run, 60 s a fuzz target        property  more cases and fresh seeds for planner and verifier
 #   kills     kill -9 at random moments: 1,000 of a shim's parent, 1,000 of the agent, 100 rounds during applies
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
+#   exclusive the model of leases with larger bounds, 50 trials of exclusive work
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
