@@ -74,7 +74,7 @@ raw() { # name, file, VARIABLE=value...
         run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
             --timeout-multiplier 3 --suite agent --suite e2e --suite fault
         run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
-            --timeout-multiplier 3 "net refuse" "net ingress" "lab net" "lab load"
+            --timeout-multiplier 3 "net refuse" "net ingress_spill" "net ingress_load" "net ingress_life" "lab net" "lab load"
     fi
     echo "$failed failed"
 } 2>&1 | tee "$log"
