@@ -137,6 +137,7 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kcstr(&w, "driver", work->driver == DRIVER_OCI ? "oci" : "exec");
     sk_jw_kstr(&w, "project", a->project);
     sk_jw_kstr(&w, "service", a->service_name);
+    sk_jw_kint(&w, "run", work->run);
     sk_jw_kint(&w, "epoch", work->epoch);
     sk_jw_kint(&w, "memory_limit", work->memory_limit);
     sk_jw_kint(&w, "stop_signal", work->stop_signal);
@@ -159,7 +160,9 @@ static void read_cgroup(struct work *work, struct sk_str path)
     }
 }
 
-static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH_MAX])
+/* *ret_run: the run that it was written for, which need not have begun. */
+static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH_MAX],
+                        int64_t *ret_run)
 {
     char path[AGENT_PATH_MAX + 32];
     struct sk_arena *arena = sk_arena_new();
@@ -177,6 +180,7 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
         (void)snprintf(work->warning, sizeof(work->warning), "%.*s", SK_PRI(warning));
         work->driver =
             sk_str_is(sk_map_str(root, "driver", SK_STR("")), "oci") ? DRIVER_OCI : DRIVER_EXEC;
+        *ret_run = sk_map_int(root, "run", 0);
         work->epoch = sk_map_int(root, "epoch", 0);
         work->memory_limit = sk_map_int(root, "memory_limit", 0);
         work->stop_signal = (int)sk_map_int(root, "stop_signal", 0);
@@ -550,13 +554,13 @@ static void adopt_one(struct agent *agent, const char *id)
     char reason[AGENT_REASON_MAX] = "";
     struct work *work = agent_work(agent, id);
     struct shim_record record = {0};
+    int64_t begun = 0;
     bool recorded;
 
     agent_instance_dir(agent, id, dir);
-    (void)read_record(work, dir, hash);
+    (void)read_record(work, dir, hash, &begun);
     recorded = shim_record_read(dir, &record, NULL) == 0;
     e.hash = hash;
-    e.epoch = work->epoch;
     e.run = work->run = recorded ? record.run : 0;
     work->said_started = true;
     (void)snprintf(marker, sizeof(marker), "%s/healthy", dir);
@@ -571,6 +575,11 @@ static void adopt_one(struct agent *agent, const char *id)
         e.lease_over = record.lease_over;
         e.signal = record.ended ? record.signal : SIGKILL;
         e.reason = reason;
+    }
+    /* To name an epoch is to say that its run is over. A shim that the last agent had just started
+     * may not be heard yet: only its own last word counts, else the lease has to run out. */
+    if (e.alive || (record.ended && record.run >= begun)) {
+        e.epoch = work->epoch;
     }
     agent_post(agent, &e);
 }

@@ -543,6 +543,7 @@ void net_conn_start(struct net_peer *peer, SSL_SESSION *session)
 {
     struct net_endpoint *ep = peer->ep;
     unsigned user_timeout = (unsigned)ep->cfg.idle_ms;
+    int linear = 1;
     struct sk_err err = {0};
     uv_os_fd_t fd;
 
@@ -553,6 +554,9 @@ void net_conn_start(struct net_peer *peer, SSL_SESSION *session)
     (void)uv_tcp_nodelay(&peer->tcp, 1); /* both only make it faster */
     if (uv_fileno((uv_handle_t *)&peer->tcp, &fd) == 0) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof(user_timeout));
+        /* After a short cut the next try comes at once, not after the doubled pauses of a bulk
+         * transfer: a renewal that is late by that costs the work that it is for. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &linear, sizeof(linear));
     }
     if (start_tls(peer, session) < 0) {
         (void)net_ossl_err(&err, SK_ERR_INTERNAL, "start TLS");

@@ -129,6 +129,13 @@ static int arm_lease(int64_t until_ms)
     return timerfd_settime(shim.lease_timer, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
+static int lease_overdue(struct shim_reason *reason)
+{
+    int64_t until_ms = shim.config->lease_until_ms;
+    bool over = until_ms > 0 && shim_now_ms() >= until_ms;
+    return over ? shim_fail(reason, "its lease ran out before it could start") : 0;
+}
+
 static int begin_lease(struct shim_reason *reason)
 {
     int64_t until_ms = shim.config->lease_until_ms;
@@ -136,8 +143,8 @@ static int begin_lease(struct shim_reason *reason)
     if (until_ms == 0) {
         return 0;
     }
-    if (shim_now_ms() >= until_ms) {
-        return shim_fail(reason, "its lease ran out before it could start");
+    if (lease_overdue(reason) < 0) {
+        return -1;
     }
     shim.lease_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (shim.lease_timer < 0 || arm_lease(until_ms) < 0) {
@@ -515,7 +522,8 @@ static int begin(struct shim_reason *reason)
     }
     if (begin_lease(reason) < 0 || shim_log_open(shim.config, reason) < 0 ||
         shim_status_begin(shim.config, &shim.status, reason) < 0 || open_socket(reason) < 0 ||
-        shim_place(shim.config, reason) < 0 || shim_child_start(shim.config, &child, reason) < 0) {
+        shim_place(shim.config, reason) < 0 || lease_overdue(reason) < 0 ||
+        shim_child_start(shim.config, &child, reason) < 0) {
         return -1;
     }
     shim.pipes[SHIM_STDOUT] = child.out;

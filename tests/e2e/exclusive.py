@@ -88,6 +88,14 @@ def cut(t):
     return got
 
 
+def blink(t):
+    """A cut that is over before the lease is: nobody notices."""
+    t.c.do("cut", t.node.site)
+    time.sleep(1.3)
+    t.c.do("heal", t.node.site)
+    return quick(t)
+
+
 def node_dies(t):
     pids = t.everything()
     for pid in pids:
@@ -152,7 +160,7 @@ def quick(t):
     return 0.0, t.words.newest["node"]
 
 
-FAULTS = [cut, node_dies, machine_pauses, agent_stops, agent_killed, skerryd_killed, control_killed]
+FAULTS = [cut, blink, node_dies, machine_pauses, agent_stops, agent_killed, skerryd_killed, control_killed]
 
 
 def whole(c):
@@ -185,6 +193,8 @@ def exclusive(r):
                 moved.append(took)
                 r.check(f"{fault.__name__}: it runs elsewhere", where != t.was["node"], where)
                 r.check(f"{fault.__name__}: within 4 s", took < 4000 * SLOW, took)
+            if fault is blink:
+                r.equal("blink: the same run goes on", words.newest["epoch"], t.was["epoch"])
             if not r.check(f"trial {k + 1}, {fault.__name__}: never two at a time", not words.broken, words.broken):
                 break
         time.sleep(1)

@@ -352,10 +352,23 @@ def test_lease(a):
         left = [p for p in os.popen("pgrep -f '^sleep %s'" % marker).read().split()]
         assert len(left) <= 2, left  # those of the run that has begun since, at most
     leader.until(lambda: epochs() == ["1", "2", "3"])
+
+    # agent and shim killed: the next agent does not know that the run is over, and does not say so
+    leader.until(lambda: a.seen[one["id"]]["state"] == "running")
+    leader.asked = []
+    status = a.shim_status(one["id"])
+    a.kill()
+    os.kill(status["shim_pid"], signal.SIGKILL)
+    leader.epoch += 1  # control waits for the lease to run out, then grants
+    a.start()
+    leader.done = len(a.history)
+    leader.until(lambda: leader.asked)
+    assert leader.asked[0] == ("grant", 0), leader.asked
+    leader.until(lambda: epochs() == ["1", "2", "3", "5"])
     leader.asked = []
     one["want"] = "stop"
     a.assign([one])
-    leader.until(lambda: ("release", 3) in leader.asked and a.seen[one["id"]]["state"] == "exited")
+    leader.until(lambda: ("release", 5) in leader.asked and a.seen[one["id"]]["state"] == "exited")
 
 
 @with_agent
