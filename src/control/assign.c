@@ -147,6 +147,24 @@ static char *body_make(const struct control *c, const struct ctl_node *n)
     return sk_buf_steal(&out, NULL);
 }
 
+#define REV_SEEN_MAX \
+    (INT64_C(1) << 60) /* more than any wall clock; what is above it is no number */
+
+/* Numbers of assignments start from the wall clock, so that they grow over restarts of control. A
+ * clock may have gone back meanwhile: then a node has a higher one of a control before this one,
+ * which must not pass for having taken what it was never told. It is told again, under a number
+ * beyond it. */
+void ctl_rev_seen(struct control *c, struct ctl_node *n, int64_t rev)
+{
+    if (rev <= REV_SEEN_MAX) {
+        c->rev_last = ctl_i64_max(c->rev_last, rev);
+    }
+    if (n->rev == 0 || rev > n->rev) {
+        n->rev = 0;
+        ctl_dirty(c, n);
+    }
+}
+
 static void emit(struct control *c, struct ctl_node *n)
 {
     struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_ASSIGN);
@@ -212,7 +230,8 @@ void ctl_assign_step(struct control *c)
     if (c->dirty_all || c->dirty_some) {
         for (size_t i = 0; i < c->nnodes; i++) {
             struct ctl_node *n = c->nodes[i];
-            if (n->connected && (c->dirty_all || n->dirty)) {
+            n->dirty = n->dirty || c->dirty_all;
+            if (n->connected && n->beat_seen && n->dirty) {
                 node_assign(c, n);
             }
         }

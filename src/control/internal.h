@@ -123,6 +123,7 @@ struct ctl_node {
     int64_t acked_rev, full_obs_rev;
     char *new_address; /* seen at a hello, not yet on record */
     bool full_seen;    /* a full observation came since the channel opened */
+    bool beat_seen;    /* a beat did: the number of its last assignment is known */
     char *boot, *version;
     struct ctl_heard *heard;
     size_t nheard;
@@ -652,6 +653,7 @@ int ctl_prefix_pick(const struct control *c, char out[24], struct sk_err *err);
 void ctl_dirty(struct control *c, struct ctl_node *n); /* its assignment may differ now */
 void ctl_views_step(struct control *c);
 void ctl_assign_step(struct control *c);
+void ctl_rev_seen(struct control *c, struct ctl_node *n, int64_t rev);
 
 /* effective.c */
 void ctl_plan_refresh(struct control *c); /* c->effective from plan and overlay */

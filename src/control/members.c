@@ -330,7 +330,7 @@ void ctl_hello(struct control *c, const struct control_event *ev)
         ctl_set(&n->new_address, ev->u.hello.address);
     }
     n->connected = true;
-    n->full_seen = false;
+    n->full_seen = n->beat_seen = false;
     n->acked_rev = 0;
     n->rev = 0; /* whatever was sent before may never have come: send it all again */
     free(n->body);
@@ -360,7 +360,9 @@ void ctl_beat(struct control *c, const struct control_event *ev)
         return;
     }
     ctl_sign_of_life(c, n);
-    if (ev->u.beat.assign_rev != n->acked_rev) {
+    n->beat_seen = true;
+    ctl_rev_seen(c, n, ev->u.beat.assign_rev);
+    if (n->rev != 0 && ev->u.beat.assign_rev <= n->rev && ev->u.beat.assign_rev != n->acked_rev) {
         n->acked_rev = ev->u.beat.assign_rev;
         ctl_probes_acked(c, n);
         for (size_t i = 0; i < n->ninsts && !c->dirty_reconcile; i++) {

@@ -293,6 +293,24 @@ static void a_slow_control_judges_nobody(void **state)
     }
 }
 
+/* The number of an assignment is taken from the wall clock, so that it grows over restarts. Where
+ * that clock went back meanwhile it must grow all the same: a node that has a higher one would seem
+ * to have taken what it was never told. */
+static void assignments_grow_over_a_clock_that_goes_back(void **state)
+{
+    struct fake *f = shop(2);
+    int64_t before = fake_agent(f, "ams-1")->rev;
+    f->wall_ms -= 3600000;
+    fake_restart_control(f);
+    fake_run(f, 3000);
+    assert_true(fake_agent(f, "ams-1")->rev > before);
+    fake_must_apply(f, WEB("0", "web:1"));
+    fake_run(f, 5000);
+    assert_int_equal(fake_running(f, "shop/web.", ""), 0);
+    assert_int_equal(fake_instances_on_record(f), 0);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +327,7 @@ int main(void)
         cmocka_unit_test(never_heard_is_no_evidence),
         cmocka_unit_test(fresh_witnesses_accuse_nobody),
         cmocka_unit_test(a_slow_control_judges_nobody),
+        cmocka_unit_test(assignments_grow_over_a_clock_that_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
