@@ -383,6 +383,9 @@ static enum need replica_need(struct pass *p, const struct ctl_svc *s, int64_t r
     if (n == NULL || !ctl_node_up(n) || target_in(s, g) != NULL) {
         return NEED_NOTHING;
     }
+    if (n->drained || n->site->drained) {
+        return NEED_NOTHING; /* by force, with no room elsewhere: what runs there may go on */
+    }
     bool replaces = other != NULL && works(other) && other->spec != s->want;
     return replaces ? NEED_GATED : NEED_MAKE;
 }

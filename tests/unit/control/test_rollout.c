@@ -147,6 +147,28 @@ static void full_nodes_are_rolled_too(void **state)
     fake_free(f);
 }
 
+/* Drained by force with no room elsewhere: what runs there goes on, and nothing new comes. */
+static void a_drained_node_takes_no_new_version(void **state)
+{
+    struct fake *f = fake_new(4);
+    fake_three_sites(f, 1);
+    fake_must_apply(f, FULL("db:1"));
+    fake_run(f, 3000);
+    fake_must_apply(f, FULL("db:2"));
+    assert_int_equal(fake_wait(f, fake_target(f, CONTROL_REQ_DRAIN, "fra-1", false, true))->code,
+                     0);
+    fake_run(f, 15000);
+    assert_int_equal(fake_running(f, "big/db.", "fra"), 1);
+    assert_int_equal(of_generation(f, "fra", "1"), 1);
+    assert_int_equal(of_generation(f, "fra", "2"), 0);
+    assert_int_equal(fake_wait(f, fake_target(f, CONTROL_REQ_UNDRAIN, "fra-1", false, false))->code,
+                     0);
+    fake_run(f, 15000);
+    assert_true(fake_converged(f));
+    assert_int_equal(of_generation(f, "", "2"), 3);
+    fake_free(f);
+}
+
 static void addresses_and_ports(void **state)
 {
     struct fake *f = fake_new(4);
@@ -187,6 +209,7 @@ int main(void)
         cmocka_unit_test(restart_in_the_middle),
         cmocka_unit_test(restart_while_a_site_is_lost),
         cmocka_unit_test(full_nodes_are_rolled_too),
+        cmocka_unit_test(a_drained_node_takes_no_new_version),
         cmocka_unit_test(addresses_and_ports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
