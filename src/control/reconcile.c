@@ -502,14 +502,62 @@ static void service_stops(struct pass *p, struct ctl_svc *s)
     }
 }
 
-/* Two full nodes that want each other's replicas would wait for ever: one copy is stopped first. */
+static bool waits_for_room(const struct ctl_svc *s, const struct ctl_node *n)
+{
+    bool fits = ctl_fits(n, s->decl->cpus_nano, s->decl->memory_bytes, s->decl->disk_bytes);
+    for (size_t r = 0; !fits && r < s->nplace; r++) {
+        if (s->place[r].node == n && target_in(s, group_of(s, (int64_t)r)) == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the service is held back, directly or not, by one that waits for room on the node. */
+static bool holds_itself_back(const struct control *c, const struct ctl_svc *s,
+                              const struct ctl_node *n)
+{
+    for (size_t k = 0; k < s->decl->ndepends_on; k++) {
+        const struct ctl_svc *on = ctl_svc(c, sk_str(s->project), s->decl->depends_on[k].service);
+        if (on != NULL && on->decl != NULL &&
+            (waits_for_room(on, n) || holds_itself_back(c, on, n))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An old copy in the way of the very service that its replacement has to wait for. */
+static struct ctl_inst *copy_in_the_way(const struct control *c)
+{
+    for (size_t i = 0; i < c->nsvcs; i++) {
+        const struct ctl_svc *s = c->svcs[i];
+        for (size_t k = 0; s->decl != NULL && s->decl->ndepends_on > 0 && k < s->ninsts; k++) {
+            struct ctl_inst *old = s->insts[k];
+            if (old->role != CTL_STOPPING && old->spec != s->want && ctl_node_up(old->node) &&
+                holds_itself_back(c, s, old->node) && meant_fits(c, old->node)) {
+                return old;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* What would wait for ever: two full nodes that want each other's replicas, and a rollout that has
+ * to wait for a service that has no room beside the old copies. One copy is stopped first. */
 static void break_knot(struct pass *p)
 {
-    if (p->busy || p->full || p->t->nops > 0 || p->blocked_old == NULL ||
-        !meant_fits(p->c, p->blocked_on)) {
+    struct ctl_inst *old = p->blocked_old;
+
+    if (p->busy || p->full || p->t->nops > 0) {
         return;
     }
-    put_role(p, p->blocked_old, CTL_STOPPING);
+    if (old == NULL || !meant_fits(p->c, p->blocked_on)) {
+        old = copy_in_the_way(p->c);
+    }
+    if (old != NULL) {
+        put_role(p, old, CTL_STOPPING);
+    }
 }
 
 void ctl_reconcile_step(struct control *c)

@@ -152,6 +152,27 @@ static void rollouts_wait_too(void **state)
     fake_free(f);
 }
 
+/* web waits for the room that the old api has, and the new api waits for web. */
+static void room_goes_before_order(void **state)
+{
+    struct fake *f = fake_new(3);
+    assert_int_equal(fake_join(f, "fra-1", "fra", 4, 4096), 0);
+#define SIZED(name, image, replicas, cpus, more)                               \
+    "\"" name "\":{\"image\":\"" image "\",\"deploy\":{\"replicas\":" replicas \
+    ",\"resources\":{\"limits\":{\"cpus\":\"" cpus "\"}}}" more "}"
+    fake_must_apply(f, PROJECT("shop", SIZED("web", "web:1", "1", "1",
+                                             "") "," SIZED("api", "api:1", "1", "3", "")));
+    fake_run(f, 3000);
+    assert_true(fake_converged(f));
+    fake_must_apply(f, PROJECT("shop", SIZED("web", "web:2", "2", "1", "") "," SIZED(
+                                           "api", "api:2", "1", "1", ",\"depends_on\":[\"web\"]")));
+    fake_run(f, 15000);
+    assert_true(fake_converged(f));
+    assert_int_equal(fake_running(f, "shop/", ""), 3);
+    assert_string_equal(f->broken, "");
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +181,7 @@ int main(void)
         cmocka_unit_test(waits_for_a_job_to_complete),
         cmocka_unit_test(nothing_waits_after_a_loss),
         cmocka_unit_test(rollouts_wait_too),
+        cmocka_unit_test(room_goes_before_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
