@@ -24,6 +24,17 @@ static int keep_file(const struct agent *agent, const char *name, struct sk_str 
     return sys_file_write(path, bytes, 0600, err);
 }
 
+static void forget_file(const struct agent *agent, const char *name)
+{
+    char path[AGENT_PATH_MAX + 32];
+    struct sk_err err = {0};
+
+    (void)snprintf(path, sizeof(path), "%s/%s", agent->dir, name);
+    if (sys_file_remove(path, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "an older assignment stays", &err);
+    }
+}
+
 static void want_prefetch(struct agent *agent)
 {
     for (size_t i = 0; agent->images && i < agent->assigned->nprefetch; i++) {
@@ -56,9 +67,11 @@ int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk
     }
     if (keep) {
         struct sk_err why = {0};
-        /* What cannot be kept is done all the same: a full disk must not stop a failover. */
+        /* What cannot be kept is done all the same: a full disk must not stop a failover. An older
+         * one must not be found in its place: it would stop what has begun since. */
         if (keep_file(agent, "assignment.json", bytes, &why) < 0) {
             sk_log_err(SK_LOG_WARN, "assignment not kept", &why);
+            forget_file(agent, "assignment.json");
         }
     }
     assign_free(agent->assigned);

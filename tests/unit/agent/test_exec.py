@@ -4,7 +4,9 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -262,6 +264,50 @@ def test_cached_assignment(a):
     a.start()  # nobody sends an assignment: it restarts the work from what it kept
     seen = a.wait_state(one["id"], "running", True)
     assert seen["restarts"] == 1, seen
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as filler:
+        try:
+            while filler.write(bytes(4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+
+def test_assignment_that_cannot_be_kept():
+    """On a full disk the one kept before must not outlive the one that could not be kept: it would stop what runs."""
+    if os.geteuid() != 0:
+        print("# no root to mount a small disk: not tried")
+        return
+    data = tempfile.mkdtemp(prefix="skerry-agent-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", data], check=True)
+    try:
+        a = Agent(data=data)
+        try:
+            one = server(free_port())
+            a.assign([])
+            a.assign([one])
+            a.wait_state(one["id"], "running", True)
+            pid = a.shim_status(one["id"])["pid"]
+            fill(os.path.join(data, "filler"))
+            a.assign([one, exec_instance(["true"], want="stop")])
+            a.wait(lambda x: "assignment not kept" in x.own_log(), 5, "the write to fail")
+            assert not os.path.exists(os.path.join(data, "agent", "assignment.json"))
+            os.unlink(os.path.join(data, "filler"))
+            a.kill()
+            a.start()
+            a.pump(0.5)
+            assert alive(pid)
+            a.assign([one])
+            assert a.wait_state(one["id"], "running", True)["restarts"] == 0
+        finally:
+            a.stop_all()
+            a.kill(signal.SIGTERM)
+            a.log.close()
+    finally:
+        subprocess.run(["umount", "-l", data], check=True)
+        os.rmdir(data)
 
 
 @with_agent
