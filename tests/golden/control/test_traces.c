@@ -216,6 +216,51 @@ static void exclusive_work(void **state)
     finish(f, "exclusive-work");
 }
 
+static void clock_goes_back_over_a_restart(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_run(f, 2000);
+    fake_note(f, "-- the wall clock goes back by an hour");
+    f->wall_ms -= 3600000;
+    fake_restart_control(f);
+    fake_run(f, 1000);
+    fake_must_apply(f, WEB("0", "web:1"));
+    fake_run(f, 3000);
+    finish(f, "clock-goes-back-over-a-restart");
+}
+
+#define SIZED(name, image, replicas, cpus, more)                               \
+    "\"" name "\":{\"image\":\"" image "\",\"deploy\":{\"replicas\":" replicas \
+    ",\"resources\":{\"limits\":{\"cpus\":\"" cpus "\"}}}" more "}"
+
+static void forced_drain_amid_a_rollout(void **state)
+{
+    struct fake *f = begin();
+    fake_must_apply(f, PROJECT("big", SIZED("db", "db:1", "3", "4", "")));
+    fake_run(f, 2000);
+    fake_must_apply(f, PROJECT("big", SIZED("db", "db:2", "3", "4", "")));
+    (void)fake_wait(f, fake_target(f, CONTROL_REQ_DRAIN, "fra-1", false, true));
+    fake_run(f, 6000);
+    (void)fake_wait(f, fake_target(f, CONTROL_REQ_UNDRAIN, "fra-1", false, false));
+    fake_run(f, 6000);
+    finish(f, "forced-drain-amid-a-rollout");
+}
+
+static void room_goes_before_order(void **state)
+{
+    struct fake *f = fake_new(5);
+    assert_int_equal(fake_join(f, "fra-1", "fra", 4, 4096), 0);
+    f->trace.len = 0;
+    fake_must_apply(f, PROJECT("shop", SIZED("web", "web:1", "1", "1",
+                                             "") "," SIZED("api", "api:1", "1", "3", "")));
+    fake_run(f, 2000);
+    fake_must_apply(f, PROJECT("shop", SIZED("web", "web:2", "2", "1", "") "," SIZED(
+                                           "api", "api:2", "1", "1", ",\"depends_on\":[\"web\"]")));
+    fake_run(f, 5000);
+    finish(f, "room-goes-before-order");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +274,9 @@ int main(void)
         cmocka_unit_test(drain_and_undrain),
         cmocka_unit_test(restart_amid_a_rollout),
         cmocka_unit_test(exclusive_work),
+        cmocka_unit_test(clock_goes_back_over_a_restart),
+        cmocka_unit_test(forced_drain_amid_a_rollout),
+        cmocka_unit_test(room_goes_before_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
