@@ -214,6 +214,30 @@ int frame_read_join(const struct sk_node *tree, struct sk_arena *arena, struct c
     return 0;
 }
 
+void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out)
+{
+    struct sk_jw w;
+
+    sk_jw_init(&w, out);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "beat");
+    sk_jw_kint(&w, "seq", beat->seq);
+    sk_jw_kint(&w, "assign_rev", beat->assign_rev);
+    sk_jw_kint(&w, "obs_rev", beat->obs_rev);
+    sk_jw_key(&w, "heard");
+    sk_jw_arr(&w);
+    for (size_t i = 0; i < beat->nheard; i++) {
+        sk_jw_arr(&w);
+        sk_jw_cstr(&w, beat->heard[i].node);
+        sk_jw_int(&w, beat->heard[i].age_ms);
+        sk_jw_int(&w, beat->heard[i].rtt_us);
+        sk_jw_arr_end(&w);
+    }
+    sk_jw_arr_end(&w);
+    sk_jw_obj_end(&w);
+}
+
 void frame_write_certificate(const struct frame_certificate *c, bool renewal, struct sk_buf *out)
 {
     struct sk_jw w;

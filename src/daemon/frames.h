@@ -24,6 +24,18 @@ int frame_read_lease(const struct sk_node *tree, struct sk_str node, struct sk_a
 int frame_read_join(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,
                     struct sk_err *err);
 
+/* A node's `beat`. */
+struct frame_heard {
+    const char *node;
+    int64_t age_ms, rtt_us;
+};
+struct frame_beat {
+    int64_t seq, assign_rev, obs_rev;
+    const struct frame_heard *heard;
+    size_t nheard;
+};
+void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out);
+
 /* The `joined` or `renewed` frame. */
 struct frame_certificate {
     struct sk_str cluster, node, site, prefix, cert, ca;

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "control/control.h"
 #include "daemon/agent_link.h"
+#include "daemon/frames.h"
 #include "daemon/front.h"
 #include "daemon/observed.h"
 #include "net/channel.h"
@@ -45,29 +46,23 @@ struct member {
 
 static void send_beat(struct member *member)
 {
+    struct frame_heard heard[NET_PROBE_TARGETS_MAX];
+    struct frame_beat beat = {
+        .seq = ++member->seq,
+        .assign_rev = member->observed.assign_rev,
+        .obs_rev = member->observed.obs_rev,
+        .heard = heard,
+        .nheard = net_probe_count(member->probe),
+    };
     struct sk_buf frame = SK_BUF_INIT;
-    struct sk_jw w;
 
-    sk_jw_init(&w, &frame);
-    sk_jw_obj(&w);
-    sk_jw_kint(&w, "v", 1);
-    sk_jw_kcstr(&w, "type", "beat");
-    sk_jw_kint(&w, "seq", ++member->seq);
-    sk_jw_kint(&w, "assign_rev", member->observed.assign_rev);
-    sk_jw_kint(&w, "obs_rev", member->observed.obs_rev);
-    sk_jw_key(&w, "heard");
-    sk_jw_arr(&w);
-    for (size_t i = 0; i < net_probe_count(member->probe); i++) {
-        struct net_heard heard;
-        net_probe_heard(member->probe, i, &heard);
-        sk_jw_arr(&w);
-        sk_jw_cstr(&w, heard.node);
-        sk_jw_int(&w, heard.age_ms);
-        sk_jw_int(&w, heard.rtt_us);
-        sk_jw_arr_end(&w);
+    SK_ASSERT(beat.nheard <= NET_PROBE_TARGETS_MAX);
+    for (size_t i = 0; i < beat.nheard; i++) {
+        struct net_heard h;
+        net_probe_heard(member->probe, i, &h);
+        heard[i] = (struct frame_heard){h.node, h.age_ms, h.rtt_us};
     }
-    sk_jw_arr_end(&w);
-    sk_jw_obj_end(&w);
+    frame_write_beat(&beat, &frame);
     (void)net_client_send_all(member->client, sk_buf_str(&frame));
     sk_buf_release(&frame);
 }
