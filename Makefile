@@ -3,7 +3,7 @@
 BUILD ?= build
 MESON_FLAGS ?=
 
-.PHONY: all deps test demo asan clang fuzz fmt fmt-check soak bench clean install
+.PHONY: all deps test demo sim asan clang fuzz fmt fmt-check soak bench clean install
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -22,6 +22,12 @@ demo:
 	@packaging/deps.sh demo
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/skerry demo
+
+# One simulated seed: make sim SEED=17 (more: build/skerry-sim --help, docs/simulator.md)
+sim:
+	@packaging/deps.sh build
+	@$(MAKE) --no-print-directory all >/dev/null
+	@$(BUILD)/skerry-sim --seed $(or $(SEED),1) $(SIM_FLAGS)
 
 asan:
 	@$(MAKE) --no-print-directory BUILD=build-asan MESON_FLAGS="-Db_sanitize=address,undefined -Dbuildtype=debug -Doptimization=1" all

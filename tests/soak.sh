@@ -5,6 +5,7 @@
 #   kills     kill -9 at random moments: 1,000 of a shim's parent, 1,000 of the agent, 100 rounds during applies
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
+#   sim       2,000 simulated seeds of 10 minutes, 24 hours of bad weather
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -75,6 +76,11 @@ raw() { # name, file, VARIABLE=value...
             --timeout-multiplier 3 --suite agent --suite e2e --suite fault
         run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
             --timeout-multiplier 3 "net refuse" "net ingress_spill" "net ingress_load" "net ingress_life" "lab net" "lab load"
+    fi
+    if asked sim; then
+        run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl" bash -o pipefail -c \
+            "build-test/skerry-sim --seeds 1..2000 --minutes 10 --all --json | tee '$evidence/soak-sim-$stamp.jsonl'"
+        run "24 simulated hours of weather on links" build-test/skerry-sim --seeds 1..24 --minutes 60 --weather links --all
     fi
     echo "$failed failed"
 } 2>&1 | tee "$log"

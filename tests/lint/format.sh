@@ -8,7 +8,7 @@ if ! command -v clang-format-14 >/dev/null 2>&1; then
     exit 77
 fi
 folders=""
-for folder in src lab tests bench; do
+for folder in src lab sim tests bench; do
     [ -d "$folder" ] && folders="$folders $folder"
 done
 # shellcheck disable=SC2086

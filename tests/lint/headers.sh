@@ -6,7 +6,7 @@ root=$1
 shift
 findings=0
 cd "$root"
-for header in $(find src lab -name '*.h' | sort); do
+for header in $(find src lab sim -name '*.h' | sort); do
     case $header in
     src/*) name=${header#src/} ;;
     *) name=$header ;;

@@ -18,7 +18,7 @@ BASE_SYSTEM = {"uthash.h", "yaml.h", "sodium.h", "locale.h", "sys/mman.h", "time
 
 def table(text):
     """{layer: set of layers it may use}, from the rows of the table in their order."""
-    rows = re.findall(r"^\| `(src/\w+|lab)` \| .* \| ([^|]*) \|$", text, re.M)
+    rows = re.findall(r"^\| `(src/\w+|lab|sim)` \| .* \| ([^|]*) \|$", text, re.M)
     names = [row[0].removeprefix("src/") for row in rows]
     allowed = {}
     for folder, uses in rows:
@@ -69,7 +69,7 @@ def check_system(path, target):
 def main(root):
     allowed = table(read(root, "docs/architecture.md"))
     findings = [f"docs/architecture.md: no row for {layer}" for layer in PURE if layer not in allowed]
-    for path in files(root, ["src", "lab"], (".c", ".h")):
+    for path in files(root, ["src", "lab", "sim"], (".c", ".h")):
         layer = layer_of(path)
         if layer not in allowed:
             findings.append(f"{path}: docs/architecture.md has no row for this folder")

@@ -15,7 +15,7 @@ SPDX = "SPDX-License-Identifier: Apache-2.0"
 NOTES = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 PRINTS = re.compile(r"(?<![\w>.])(?:printf|vprintf|puts|putchar|perror)\s*\(|\b(?:stdout|stderr)\b")
 # programs talk to people; libraries do not
-PROGRAMS = ("src/cli/", "src/shim/", "src/daemon/", "lab/", "tests/", "bench/")
+PROGRAMS = ("src/cli/", "src/shim/", "src/daemon/", "lab/", "sim/", "tests/", "bench/")
 # the line before an abort
 MAY_PRINT = {"src/base/err.c": 1, "src/base/mem.c": 1}
 
@@ -82,7 +82,7 @@ def check(path, text):
 
 def main(root):
     findings = []
-    for path in files(root, ["src", "lab", "tests", "bench", "packaging"], (".c", ".h", ".py", ".sh")):
+    for path in files(root, ["src", "lab", "sim", "tests", "bench", "packaging"], (".c", ".h", ".py", ".sh")):
         findings += check(path, read(root, path))
     finish(findings, "tidy")
 

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "sim/plant.h"
+
+/*
+ * The store, in memory, with the promises of store.h: a transaction is whole, durable before it is
+ * answered, and compared with the revision of the whole. A job is done in two halves, so that the
+ * process that asked may die before it, between its effect and the answer, or after.
+ *
+ * In doubt: the answer says that it failed, and it did take place. Foreign: somebody else wrote
+ * first. Stale: a list is true when it is read, and comes late.
+ */
+struct job {
+    struct sim_store_answer answer; /* first: one pointer is both */
+    struct store_op_copy {
+        bool remove;
+        struct sk_str key, value;
+    } * ops;
+    size_t nops;
+    struct sk_str expect_id;
+    int64_t expect_number;
+};
+
+static size_t position(const struct sim_store *st, struct sk_str key, bool *ret_there)
+{
+    size_t low = 0, high = st->count;
+
+    *ret_there = false;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int order = sk_str_cmp(sk_str(st->records[mid].key), key);
+        if (order == 0) {
+            *ret_there = true;
+            return mid;
+        }
+        if (order < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+static void put(struct sim_store *st, struct sk_str key, struct sk_str value)
+{
+    bool there;
+    size_t at = position(st, key, &there);
+
+    if (!there) {
+        SK_GROW(st->records, st->count, st->cap);
+        memmove(st->records + at + 1, st->records + at, (st->count - at) * sizeof(*st->records));
+        st->records[at] = (struct sim_record){sk_xstrndup(key.ptr, key.len), NULL, 0};
+        st->count++;
+    }
+    free(st->records[at].value);
+    st->records[at].value = sk_xstrndup(value.ptr, value.len);
+    st->records[at].mod_rev = st->revision;
+}
+
+static void removed(struct sim_store *st, struct sk_str key)
+{
+    bool there;
+    size_t at = position(st, key, &there);
+
+    if (there) {
+        free(st->records[at].key);
+        free(st->records[at].value);
+        st->count--;
+        memmove(st->records + at, st->records + at + 1, (st->count - at) * sizeof(*st->records));
+    }
+}
+
+const char *sim_store_get(const struct sim *s, const char *key)
+{
+    bool there;
+    size_t at = position(&s->store, sk_str(key), &there);
+    return there ? s->store.records[at].value : NULL;
+}
+
+void sim_store_undo(struct sim *s, const char *key, const char *value)
+{
+    bool there;
+    size_t at = position(&s->store, sk_str(key), &there);
+
+    if (there && !value) {
+        removed(&s->store, sk_str(key));
+    } else if (there) {
+        free(s->store.records[at].value);
+        s->store.records[at].value = sk_xstrdup(value);
+        s->store.records[at].mod_rev = 0;
+    }
+}
+
+void sim_store_release(struct sim *s)
+{
+    for (size_t i = 0; i < s->store.count; i++) {
+        free(s->store.records[i].key);
+        free(s->store.records[i].value);
+    }
+    free(s->store.records);
+}
+
+void sim_store_answer_free(struct sim_store_answer *a)
+{
+    if (a) {
+        struct job *job = (struct job *)a;
+        sk_arena_free(job->answer.arena);
+        free(job);
+    }
+}
+
+static int64_t latency(struct sim *s)
+{
+    int64_t us = sim_between(s, 500, 3000);
+    if (s->store.slow_us > 0) {
+        us += (int64_t)sim_below(s, (uint64_t)s->store.slow_us + 1);
+    }
+    return us;
+}
+
+/* One worker: a job begins when the one before it is done. */
+static void submit(struct sim *s, struct job *job)
+{
+    int64_t begin = s->store.busy_us > s->now_us ? s->store.busy_us : s->now_us;
+    int64_t done = begin + latency(s);
+
+    s->store.busy_us = done;
+    sim_post(s, done - s->now_us, SIM_EV_STORE, SIM_DAEMON, s->controls[job->answer.control].node,
+             job->answer.control, 0, job);
+}
+
+static struct job *job_new(const struct sim *s, size_t control, enum control_event_kind kind)
+{
+    struct job *job = sk_xcalloc(1, sizeof(*job));
+
+    job->answer.kind = kind;
+    job->answer.control = control;
+    job->answer.life = s->controls[control].lives;
+    job->answer.arena = sk_arena_new();
+    return job;
+}
+
+void sim_store_txn(struct sim *s, size_t control, const struct control_txn *txn)
+{
+    struct job *job = job_new(s, control, CONTROL_EV_TXN_DONE);
+
+    job->answer.request = txn->request;
+    job->nops = txn->nops;
+    job->ops = SK_ARENA_ARRAY(job->answer.arena, struct store_op_copy, txn->nops);
+    for (size_t i = 0; i < txn->nops; i++) {
+        job->ops[i].remove = txn->ops[i].remove;
+        job->ops[i].key = sk_arena_str(job->answer.arena, txn->ops[i].key);
+        job->ops[i].value = sk_arena_str(job->answer.arena, txn->ops[i].value);
+        sim_mix_bytes(s, txn->ops[i].key.ptr, txn->ops[i].key.len);
+        sim_mix_bytes(s, txn->ops[i].value.ptr, txn->ops[i].value.len);
+    }
+    job->expect_id = sk_arena_str(job->answer.arena, txn->expect_id);
+    job->expect_number = txn->expect_number;
+    submit(s, job);
+}
+
+void sim_store_load(struct sim *s, size_t control)
+{
+    submit(s, job_new(s, control, CONTROL_EV_LOADED));
+}
+
+static void commit(struct sim *s, struct job *job)
+{
+    struct sim_store *st = &s->store;
+    struct sim_store_answer *a = &job->answer;
+    bool doubt = st->doubt > 0;
+
+    if (st->foreign > 0 && st->revision > 0) {
+        st->foreign--;
+        st->revision++;
+        put(st, SK_STR("/skerry/v1/elsewhere"), SK_STR("{\"v\":1}"));
+    }
+    if (s->now_us < st->down_until_us) {
+        a->result = CONTROL_TXN_FAILED;
+        return;
+    }
+    if (st->revision > 0 &&
+        (!sk_str_is(job->expect_id, st->id) || job->expect_number != st->revision)) {
+        a->result = CONTROL_TXN_CONFLICT;
+        return;
+    }
+    st->revision++;
+    for (size_t i = 0; i < job->nops; i++) {
+        struct control_op op = {job->ops[i].remove, job->ops[i].key, job->ops[i].value};
+        sim_check_op(s, &op, st->revision);
+        plant_keep(s, op.key);
+        if (op.remove) {
+            removed(st, op.key);
+        } else {
+            put(st, op.key, op.value);
+        }
+    }
+    s->commits++;
+    a->revision = st->revision;
+    a->result = CONTROL_TXN_OK;
+    if (doubt) {
+        st->doubt--;
+        a->result = CONTROL_TXN_FAILED;
+    }
+}
+
+void sim_store_init(struct sim *s, const struct control_commands *commands)
+{
+    s->store.revision = 1;
+    for (size_t i = 0; i < commands->count; i++) {
+        const struct control_txn *txn = &commands->items[i].u.txn;
+        for (size_t k = 0; commands->items[i].kind == CONTROL_CMD_TXN && k < txn->nops; k++) {
+            put(&s->store, txn->ops[k].key, txn->ops[k].value);
+        }
+    }
+}
+
+static void list(struct sim *s, struct sim_store_answer *a)
+{
+    const struct sim_store *st = &s->store;
+
+    a->records = SK_ARENA_ARRAY(a->arena, struct control_record, st->count);
+    for (size_t i = 0; i < st->count; i++) {
+        a->records[i].key = sk_arena_str(a->arena, sk_str(st->records[i].key));
+        a->records[i].value = sk_arena_str(a->arena, sk_str(st->records[i].value));
+        a->records[i].mod_rev = st->records[i].mod_rev;
+    }
+    a->count = st->count;
+    a->revision = st->revision;
+    memcpy(a->id, st->id, sizeof(a->id));
+    plant_list(s, a);
+}
+
+void sim_on_store(struct sim *s, struct sim_event *e)
+{
+    struct sim_store_answer *a = e->load;
+    struct control_event ev = {.kind = a->kind};
+
+    if (e->x == 0) { /* the effect; then the answer is on its way */
+        int64_t wait = sim_between(s, 50, 500);
+        if (a->kind == CONTROL_EV_TXN_DONE) {
+            commit(s, e->load);
+        } else {
+            list(s, a);
+            if (s->store.stale > 0) {
+                s->store.stale--;
+                wait += sim_between(s, 200 * SIM_MS, 3 * SIM_S);
+            }
+        }
+        e->load = NULL;
+        sim_post(s, wait, SIM_EV_STORE, SIM_DAEMON, e->a, e->b, 1, a);
+        return;
+    }
+    plant_answer(s, a);
+    sim_check_revision(s, a->control, a);
+    if (a->kind == CONTROL_EV_TXN_DONE) {
+        ev.u.txn_done.request = a->request;
+        ev.u.txn_done.result = a->result;
+        ev.u.txn_done.revision = a->revision;
+        ev.u.txn_done.error = SK_STR("the store does not answer");
+    } else {
+        ev.u.loaded.records = a->records;
+        ev.u.loaded.count = a->count;
+        ev.u.loaded.store_id = sk_str(a->id);
+        ev.u.loaded.revision = a->revision;
+    }
+    sim_control_step(s, a->control, &ev);
+}
