@@ -84,12 +84,26 @@ int db_snapshot(struct db *db, const char *path, struct sk_err *err)
     return rc;
 }
 
-static int copy_records(struct db *from, struct db *to, struct sk_err *err)
+int db_put_record(struct db *db, const struct store_record *record, struct sk_err *err)
+{
+    sqlite3_stmt *put;
+    int rc = db_stmt(db, DB_PUT, &put, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    db_bind_str(put, 1, record->key);
+    db_bind_str(put, 2, record->value);
+    (void)sqlite3_bind_int64(put, 3, record->create_rev);
+    (void)sqlite3_bind_int64(put, 4, record->mod_rev);
+    return db_run(db, put, "write", err);
+}
+
+int db_each_record(struct db *db, db_record_fn *fn, void *ctx, struct sk_err *err)
 {
     sqlite3_stmt *list;
-    sqlite3_stmt *put;
     char end[STORE_KEY_BYTES_MAX + 1];
-    int rc = db_stmt(from, DB_LIST, &list, err);
+    int rc = db_stmt(db, DB_LIST, &list, err);
 
     if (rc < 0) {
         return rc;
@@ -98,28 +112,25 @@ static int copy_records(struct db *from, struct db *to, struct sk_err *err)
     db_bind_str(list, 2, db_prefix_end(SK_STR_NULL, end));
     (void)sqlite3_bind_int64(list, 3, -1);
     while ((rc = sqlite3_step(list)) == SQLITE_ROW) {
-        struct sk_str key = db_column_str(list, 0);
-        struct sk_str value = db_column_str(list, 1);
-        rc = store_check_key(key, err);
+        struct store_record record = {db_column_str(list, 0), db_column_str(list, 1),
+                                      sqlite3_column_int64(list, 2), sqlite3_column_int64(list, 3)};
+        rc = store_check_key(record.key, err);
         if (rc == 0) {
-            rc = store_check_value(key, value, err);
+            rc = store_check_value(record.key, record.value, err);
         }
         if (rc == 0) {
-            rc = db_stmt(to, DB_PUT, &put, err);
+            rc = fn(ctx, &record, err);
         }
-        if (rc < 0) {
-            return rc;
-        }
-        db_bind_str(put, 1, key);
-        db_bind_str(put, 2, value);
-        (void)sqlite3_bind_int64(put, 3, sqlite3_column_int64(list, 2));
-        (void)sqlite3_bind_int64(put, 4, sqlite3_column_int64(list, 3));
-        rc = db_run(to, put, "write", err);
         if (rc < 0) {
             return rc;
         }
     }
-    return rc == SQLITE_DONE ? 0 : db_fail(from, "read", err);
+    return rc == SQLITE_DONE ? 0 : db_fail(db, "read", err);
+}
+
+static int copy_record(void *ctx, const struct store_record *record, struct sk_err *err)
+{
+    return db_put_record(ctx, record, err);
 }
 
 /* The records and the revision of the snapshot under a new identity; no history. */
@@ -132,7 +143,7 @@ static int replace_all(struct db *db, struct db *snapshot, struct sk_err *err)
         rc = db_exec(db, "DELETE FROM records; DELETE FROM changes;", "write", err);
     }
     if (rc == 0) {
-        rc = copy_records(snapshot, db, err);
+        rc = db_each_record(snapshot, copy_record, db, err);
     }
     if (rc < 0) {
         return rc;

@@ -302,18 +302,16 @@ static int check_ours(struct db *db, bool *ret_empty, struct sk_err *err)
 }
 
 /* All of them or none: who dies in between leaves an empty file, which the next one fills. */
-static int create_tables(struct db *db, struct sk_err *err)
+static int create_tables(struct db *db, const struct db_state *state, struct sk_err *err)
 {
-    struct db_state state = {.first_kept = 1};
     int rc = db_begin_write(db, err);
 
     if (rc < 0) {
         return rc;
     }
-    db_new_id(state.revision.id);
     rc = db_exec(db, schema, "create", err);
     if (rc == 0) {
-        rc = db_write_state(db, &state, err);
+        rc = db_write_state(db, state, err);
     }
     if (rc < 0) {
         db_rollback(db);
@@ -376,7 +374,7 @@ static int check_log(struct db *db, struct sk_err *err)
 
 static int open_locked(struct db *db, const char *path, struct sk_err *err)
 {
-    struct db_state state;
+    struct db_state state = {.first_kept = 1};
     bool empty;
     int rc = create_file(path, err);
 
@@ -394,7 +392,8 @@ static int open_locked(struct db *db, const char *path, struct sk_err *err)
         rc = check_log(db, err);
     }
     if (rc == 0 && empty) {
-        rc = create_tables(db, err);
+        db_new_id(state.revision.id);
+        rc = create_tables(db, &state, err);
     }
     if (rc == 0) {
         rc = db_read_state(db, &state, err);
@@ -450,6 +449,21 @@ int db_open_to_read(struct db *db, const char *path, struct sk_err *err)
     if (rc == 0 && empty) {
         rc = sk_err_set(err, SK_ERR_CORRUPT, "open '%s': the file is empty", path);
     }
+    if (rc < 0) {
+        db_close(db);
+    }
+    return rc;
+}
+
+int db_open_memory(struct db *db, const struct db_state *state, struct sk_err *err)
+{
+    /* by its name, not by a flag: VACUUM INTO takes over the flags, and would write to memory */
+    int rc = connect_file(db, ":memory:", SQLITE_OPEN_READWRITE, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = create_tables(db, state, err);
     if (rc < 0) {
         db_close(db);
     }

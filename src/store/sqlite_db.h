@@ -43,6 +43,8 @@ struct db_state {
 int db_open(struct db *db, const char *path, struct sk_err *err);
 /* An existing file, never written. */
 int db_open_to_read(struct db *db, const char *path, struct sk_err *err);
+/* One in memory, with this state and no records: what a snapshot is made from. */
+int db_open_memory(struct db *db, const struct db_state *state, struct sk_err *err);
 void db_close(struct db *db);
 
 /* The error of the last call on the connection, as ours: "<doing> '<path>': <why>". */
@@ -66,6 +68,11 @@ void db_new_id(char ret_id[33]);
 
 /* The keys with a prefix are those from it up to this, exclusive. */
 struct sk_str db_prefix_end(struct sk_str prefix, char end[STORE_KEY_BYTES_MAX + 1]);
+
+/* All records by key, each checked by the store's bounds; valid during the call. */
+typedef int db_record_fn(void *ctx, const struct store_record *record, struct sk_err *err);
+int db_each_record(struct db *db, db_record_fn *fn, void *ctx, struct sk_err *err);
+int db_put_record(struct db *db, const struct store_record *record, struct sk_err *err);
 
 /* sqlite_copy.c. A snapshot appears under its name whole and durable, or not at all; a restore
  * happens whole or not at all, and gives the state a new identity and no history. */
