@@ -14,12 +14,14 @@
  * The state: a small ordered map of keys to JSON records, with one revision counter.
  *
  * Guarantees: a txn is atomic, durable before it returns 0, and linearizable with every other call
- * on any handle of the same store. Revisions grow by one with each txn that wrote. A watch delivers
+ * on any handle of the same store. Revisions grow with each txn that wrote: by one in SQLite, in
+ * etcd by more where something else was written between (store/etcd.h). A watch delivers
  * every change after a revision once, in revision order, or says that it lost some (then list
  * again). Reads see a whole revision.
  *
  * SK_ERR_CONFLICT, SK_ERR_INPUT and SK_ERR_LIMIT from a txn mean that nothing was written. After
- * SK_ERR_IO or SK_ERR_TIMEOUT the next read tells: the txn took place as a whole or not at all.
+ * SK_ERR_IO or SK_ERR_TIMEOUT the handle's next read tells: the txn took place as a whole or not at
+ * all. SK_ERR_UNAVAILABLE means that nothing was written either.
  * A key stands at most once in a txn. Deleting what does not exist writes nothing. History is kept
  * for at least 10,000 revisions unless it is compacted.
  *
@@ -106,7 +108,8 @@ int store_watch(struct store *store, struct sk_str prefix, const struct store_re
 void store_changes_release(struct store_changes *changes);
 /* Drops history before `number`: watches from before it get STORE_LOST. */
 int store_compact(struct store *store, int64_t number, struct sk_err *err);
-/* Writes / replaces the whole state. A restore makes a new store id. */
+/* Writes / replaces the whole state. A restore makes a new store id; the number does not go back.
+ * The file is an SQLite database, and each form restores what the other wrote. */
 int store_snapshot(struct store *store, const char *path, struct sk_err *err);
 int store_restore(struct store *store, const char *path, struct sk_err *err);
 
