@@ -39,6 +39,6 @@ static void destroy(void *env)
 
 int main(void)
 {
-    static const struct conformance_form form = {"sqlite", make, open_handle, destroy};
+    static const struct conformance_form form = {"sqlite", make, open_handle, destroy, 0};
     return conformance_run(&form);
 }

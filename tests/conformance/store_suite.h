@@ -22,6 +22,8 @@ struct conformance_form {
     /* A further handle on it. Also called in a child process that was forked after make(). */
     int (*open)(void *env, struct store **ret_store, struct sk_err *err);
     void (*destroy)(void *env);
+    /* What a killed process had sent may still take place for so long; 0: it cannot. */
+    int late_ms;
 };
 
 int conformance_run(const struct conformance_form *form);

@@ -165,6 +165,17 @@ static int kill_a_writer(struct world *w, int first, useconds_t after_us)
     return last;
 }
 
+/* Until nothing has changed for as long as a dead process's txn may be under way. */
+static void wait_for_the_late(struct world *w, struct store *store)
+{
+    int64_t before;
+
+    do {
+        before = now(store).number;
+        (void)usleep((useconds_t)w->form->late_ms * 1000);
+    } while (now(store).number != before);
+}
+
 static int check_pairs(struct world *w, int acknowledged)
 {
     struct store *store = world_open(w);
@@ -172,6 +183,7 @@ static int check_pairs(struct world *w, int acknowledged)
     struct store_list b;
     int count;
 
+    wait_for_the_late(w, store);
     ok(store_list(store, SK_STR("a/"), 0, &a, &err));
     ok(store_list(store, SK_STR("b/"), 0, &b, &err));
     assert_int_equal(a.count, b.count);
