@@ -278,6 +278,12 @@ static enum etcd_refusal refusal_of(int64_t code, struct sk_str text)
     case 3: /* invalid argument */
         return says(text, "too large") || says(text, "too many operations") ? ETCD_TOO_LARGE
                                                                             : ETCD_INVALID;
+    case 5: /* not found */
+    case 6: /* already exists */
+    case 9: /* failed precondition */
+        return ETCD_NOT_NOW;
+    case 14: /* unavailable */
+        return says(text, "unhealthy cluster") ? ETCD_NOT_NOW : ETCD_AGAIN;
     case 7:  /* permission denied */
     case 16: /* unauthenticated */
         return ETCD_DENIED;
@@ -311,6 +317,7 @@ static int code_of(enum etcd_refusal refusal)
     case ETCD_COMPACTED:
     case ETCD_FUTURE:
     case ETCD_FULL:
+    case ETCD_NOT_NOW:
         return SK_ERR_UNAVAILABLE;
     }
     return SK_ERR_INTERNAL;

@@ -47,6 +47,7 @@ enum etcd_refusal {
     ETCD_FULL,    /* the members' space is used up; no effect */
     ETCD_DENIED,  /* no effect */
     ETCD_INVALID, /* no effect */
+    ETCD_NOT_NOW, /* not in the state that the members are in; no effect */
     ETCD_DAMAGED
 };
 /* The body of an answer whose status is not 200, or an "error" of a stream. Puts a message in err.

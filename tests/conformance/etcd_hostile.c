@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "etcd_members.h"
+#include "store/etcd_admin.h"
 #include "store/etcd_json.h"
 #include "store_suite.h"
 #include "sys/clock.h"
@@ -41,6 +42,7 @@ enum manner {
 static struct members files;
 static int listener, port;
 static _Atomic int manner, watch_manner;
+static _Atomic(const char *) snapshot; /* what it says of a snapshot */
 static _Atomic bool stop;
 static _Atomic int strays; /* requests to where a redirect points */
 
@@ -197,6 +199,8 @@ static void serve_request(SSL *ssl, struct sk_str request)
         } else {
             answer_badly(ssl, how);
         }
+    } else if (sk_str_starts(request, SK_STR("POST /v3/maintenance/snapshot"))) {
+        answer(ssl, "200 OK", sk_str(atomic_load(&snapshot)));
     } else {
         atomic_fetch_add(&strays, 1);
         answer(ssl, "404 Not Found", SK_STR(""));
@@ -407,6 +411,48 @@ static void a_watch_that_lies_is_bounded(void **state)
     }
 }
 
+/* No file appears unless the snapshot is whole and has its checksum. */
+static void a_snapshot_that_is_not_whole_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        int code;
+    } cases[] = {
+        /* 4 bytes and a checksum: theirs, of other bytes, none */
+        {"{\"result\":{\"blob\":\"YWJjZIjUJm/U5jONE7hF/PKJV50gnIl4I7kh\"}}\n"
+         "{\"result\":{\"blob\":\"faPhYZNvAxWJ\"}}\n",
+         0},
+        {"{\"result\":{\"blob\":\"YWJjZYjUJm/U5jONE7hF/PKJV50gnIl4I7khfaPhYZNvAxWJ\"}}\n",
+         SK_ERR_CORRUPT},
+        {"{\"result\":{\"blob\":\"YWJj\"}}\n", SK_ERR_CORRUPT},
+        {"", SK_ERR_UNAVAILABLE},
+        {"{\"result\":{\"remaining_bytes\":\"7\",\"blob\":\"YWJj\"}}\n", SK_ERR_UNAVAILABLE},
+        {"{\"error\":{\"message\":\"no\"}}\n", SK_ERR_UNAVAILABLE},
+        {"{\"result\":{\"blob\":\"?\"}}\n", SK_ERR_PROTOCOL},
+    };
+    char url[64];
+    const char *urls[] = {url};
+    struct store_etcd options = {.endpoints = urls,
+                                 .nendpoints = 1,
+                                 .ca_file = files.ca,
+                                 .cert_file = files.cert,
+                                 .key_file = files.key,
+                                 .deadline_ms = DEADLINE_MS};
+    struct store_etcd_admin *admin = NULL;
+    char path[96];
+
+    (void)snprintf(url, sizeof(url), "https://127.0.0.1:%d", port);
+    (void)snprintf(path, sizeof(path), "%s/saved", files.dir);
+    ok(store_etcd_admin_new(&options, &admin, &err));
+    for (size_t i = 0; i < SK_ARRAY_LEN(cases); i++) {
+        atomic_store(&snapshot, cases[i].text);
+        assert_int_equal(store_etcd_save(admin, 0, path, NULL), cases[i].code);
+        assert_int_equal(access(path, F_OK) == 0, cases[i].code == 0);
+        (void)unlink(path);
+    }
+    store_etcd_admin_free(admin);
+}
+
 static SSL_CTX *make_server(void)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -438,6 +484,7 @@ int main(void)
         cmocka_unit_test(no_redirect_is_followed),
         cmocka_unit_test(nonsense_leaves_a_txn_open),
         cmocka_unit_test(a_watch_that_lies_is_bounded),
+        cmocka_unit_test(a_snapshot_that_is_not_whole_is_refused),
     };
     pthread_t thread;
     SSL_CTX *ctx;

@@ -279,6 +279,8 @@ static void refusals_are_told_apart(void **state)
             SK_ERR_UNAVAILABLE);
     refused("{\"error\":\"permission denied\",\"code\":7}", 403, ETCD_DENIED, SK_ERR_DENIED);
     refused("{\"error\":\"corrupt\",\"code\":15}", 500, ETCD_DAMAGED, SK_ERR_CORRUPT);
+    refused("{\"error\":\"etcdserver: unhealthy cluster\",\"code\":14}", 503, ETCD_NOT_NOW,
+            SK_ERR_UNAVAILABLE);
     refused("404 page not found\n", 404, ETCD_AGAIN, SK_ERR_UNAVAILABLE);
 }
 
