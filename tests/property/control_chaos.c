@@ -11,7 +11,8 @@
 
 /*
  * Chaos: five simulated minutes of random deaths, cuts, pauses, restarts of control, store failures
- * and requests; at every moment no node is over capacity and no replica has two healthy copies that
+ * and requests; at every moment exclusive work runs once at most and under a rising epoch, no node
+ * is over capacity, and no replica has two healthy copies that
  * control can reach for longer than a replacement takes; once everything is healed, every wanted
  * replica is healthy and nothing else is left on the books.
  *
@@ -42,8 +43,9 @@ static void apply_some(struct chaos *x, const char *image, int replicas, double 
                    "{\"name\":\"shop\",\"services\":{\"web\":{\"image\":\"%s\",\"deploy\":{"
                    "\"replicas\":%d,\"resources\":{\"limits\":{\"cpus\":\"%.1f\",\"memory\":"
                    "\"128M\"}}},\"x-skerry\":{\"route\":{\"host\":\"a.example.com\",\"port\":8000}}"
-                   "},\"tool\":{\"command\":[\"/bin/tool\"],\"deploy\":{\"replicas\":2}}}}",
-                   image, replicas, cpus);
+                   "},\"tool\":{\"command\":[\"/bin/tool\"],\"deploy\":{\"replicas\":2}},\"one\":{"
+                   "\"command\":[\"/bin/one\",\"%s\"],\"x-skerry\":{\"exclusive\":true}}}}",
+                   image, replicas, cpus, image);
     (void)fake_apply(x->f, text, "", false);
 }
 
@@ -199,7 +201,8 @@ static const char *run_seed(uint64_t seed, uint64_t *ret_hash, bool show)
         if (why == NULL && !fake_converged(x.f)) {
             why = "not converged a minute after everything healed";
         } else if (why == NULL && (fake_running(x.f, "shop/web.", "") != 6 ||
-                                   fake_running(x.f, "shop/tool.", "") != 2)) {
+                                   fake_running(x.f, "shop/tool.", "") != 2 ||
+                                   fake_running(x.f, "shop/one.", "") != 1)) {
             why = "not the copies that were asked for";
         }
     }
