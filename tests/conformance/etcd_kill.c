@@ -17,7 +17,7 @@
 #define ATTEMPT_MS 300
 #define DEADLINE_MS 1500
 #define SLACK_MS 1500 /* for a busy machine to run us; the bound itself is DEADLINE_MS */
-#define FAULTS 5
+#define FAULTS 4
 #define OPS_MAX 20000
 #define OPS_MIN 100 /* a run with less says nothing */
 

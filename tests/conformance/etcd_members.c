@@ -272,12 +272,12 @@ void members_prepare(struct members *m, int count)
     (void)snprintf(m->dir, sizeof(m->dir), "/tmp/skerry-test-XXXXXX");
     assert_non_null(mkdtemp(m->dir));
     make_certificates(m);
+    choose_ports(m);
 }
 
 void members_start(struct members *m, int count)
 {
     members_prepare(m, count);
-    choose_ports(m);
     for (int i = 0; i < count; i++) {
         (void)snprintf(m->urls[i], sizeof(m->urls[i]), "https://127.0.0.1:%d",
                        m->member[i].client_port);

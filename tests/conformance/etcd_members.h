@@ -26,7 +26,8 @@ struct members {
 };
 
 bool members_can_run(void); /* false: says why */
-/* The folder and the certificates alone, without members; members_stop() ends it too. */
+/* The folder, the certificates and free ports alone, without members; members_stop() ends it too.
+ */
 void members_prepare(struct members *m, int count);
 /* Returns once every member answers. Fails the test otherwise. */
 void members_start(struct members *m, int count);
