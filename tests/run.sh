@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The whole test run: gcc suites, the same under ASan+UBSan, clang build, fuzzing, format. Ends with "N passed, N failed".
 # usage: tests/run.sh [quick|fuzz]  quick: only the gcc suites; fuzz: only the fuzz targets
-# SKERRY_FUZZ_SECONDS=N           how long each fuzz target runs (default 30; 60 in a soak)
+# SKERRY_FUZZ_SECONDS=N           how long each fuzz target runs (default 60)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 passed=0
@@ -72,7 +72,7 @@ build() { # folder, label, environment and meson flags
 # Each decoder of bytes from outside, against libFuzzer with ASan+UBSan: as many targets at a time as there are processors.
 # A finding stays in build-fuzz/found/TARGET/.
 fuzz_one() { # target
-    local name=${1#fuzz_} seconds=${SKERRY_FUZZ_SECONDS:-30}
+    local name=${1#fuzz_} seconds=${SKERRY_FUZZ_SECONDS:-60}
     mkdir -p "build-fuzz/found/$name" "build-fuzz/corpus/$name"
     UBSAN_OPTIONS=halt_on_error=1 timeout -k 5 $((seconds + 60)) "build-fuzz/tests/fuzz/$1" -max_total_time="$seconds" -timeout=10 \
         -verbosity=0 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/found/$name/" \
@@ -85,7 +85,7 @@ fuzz() {
     export -f fuzz_one
     while read -r status name runs; do
         [ "$status" = 0 ] || tail -n 15 "build-fuzz/found/$name/log"
-        note "fuzz $name, ${SKERRY_FUZZ_SECONDS:-30} s, ${runs:-?} runs" "$status"
+        note "fuzz $name, ${SKERRY_FUZZ_SECONDS:-60} s, ${runs:-?} runs" "$status"
     done < <(for target in build-fuzz/tests/fuzz/fuzz_*; do
         [ ! -x "$target" ] || [ -d "$target" ] || echo "${target##*/}"
     done | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one {}')
