@@ -53,6 +53,7 @@ struct host {
     uid_t own_uid;
     struct control_commands commands;
     bool stepping;
+    bool ending; /* what is still wanted of the workers is not begun: nobody was promised it */
 };
 
 struct store_job {
@@ -408,13 +409,19 @@ static void execute(struct host *host, const struct control_command *cmd)
 {
     switch (cmd->kind) {
     case CONTROL_CMD_TXN:
-        submit_txn(host, &cmd->u.txn);
+        if (!host->ending) {
+            submit_txn(host, &cmd->u.txn);
+        }
         break;
     case CONTROL_CMD_LOAD:
-        submit_load(host);
+        if (!host->ending) {
+            submit_load(host);
+        }
         break;
     case CONTROL_CMD_PLAN:
-        submit_plan(host, cmd->u.plan.job);
+        if (!host->ending) {
+            submit_plan(host, cmd->u.plan.job);
+        }
         break;
     case CONTROL_CMD_ASSIGN:
         /* a node that is gone is told when it says hello: control sends the whole state then */
@@ -608,6 +615,7 @@ void host_free(struct host *host)
     if (!host) {
         return;
     }
+    host->ending = true;
     (void)uv_timer_stop(&host->timer);
     host_stop_calls(host);
     sys_worker_free(host->plan_worker);
