@@ -19,7 +19,7 @@ import time
 from bad import HELLO, certificate, frame, openssl
 from cluster import PYTHON, SERVE, SLOW, Api, Cluster, Failed, main, wait_until
 
-UP = b"GET /up HTTP/1.1\r\nHost: skerry.internal\r\n\r\n"
+UP = b"GET /up HTTP/1.1\r\nHost: skerry.internal\r\nX-Skerry-Check: r.ams\r\n\r\n"  # as another site asks
 APP = f"""name: shop
 services:
   web:
@@ -158,7 +158,7 @@ def channel_revoked(c, r, cert, hello):
 # ---- 7443 ----
 
 def up(node, cert):
-    return meet(node.address, 7443, UP, cert=cert, alpn="ck.shop.web.http")
+    return meet(node.address, 7443, UP, cert=cert, alpn="in.shop.web.http")
 
 
 def is_up(result):
@@ -197,7 +197,7 @@ def revoked(c, r):
     wait_until("it is empty", lambda: all(i["node"] != "ams-1" for i in c.ps()), 30)
     ams.stop()
     wait_until("fra serves still", lambda: serves(fra, cert), 20)
-    held = connect(fra.address, 7443, cert, "ck.shop.web.http")
+    held = connect(fra.address, 7443, cert, "in.shop.web.http")
     r.check("7443, a connection that is held: serves", b" 200 " in answer(held, UP))
     r.check("7443, the same once more", b" 200 " in answer(held, UP))
     at = time.monotonic()
