@@ -153,16 +153,42 @@ static bool plain_is_safe(struct sk_str text)
     return true;
 }
 
+/* What JSON lets stand in a string and YAML does not take (YAML 1.1, section 5.1), or folds as the
+ * end of a line. */
+static bool yaml_needs_escape(unsigned point)
+{
+    return point == 0x7f || (point >= 0x80 && point < 0xa0) || point == 0x2028 || point == 0x2029 ||
+           point == 0xfeff || point == 0xfffe || point == 0xffff;
+}
+
 static void yaml_text(struct sk_buf *out, struct sk_str text)
 {
+    struct sk_buf json = SK_BUF_INIT;
     struct sk_jw w;
 
     if (plain_is_safe(text)) {
         sk_buf_addstr(out, text);
         return;
     }
-    sk_jw_init(&w, out); /* a JSON string is a YAML double-quoted scalar */
+    sk_jw_init(&w, &json); /* but for these, a JSON string is a YAML double-quoted scalar */
     sk_jw_str(&w, text);
+    for (size_t i = 0, len; i < json.len; i += len) {
+        const unsigned char *p = (const unsigned char *)json.ptr + i;
+        unsigned point = p[0];
+        len = p[0] < 0x80 ? 1 : sk_utf8_len((struct sk_str){json.ptr + i, json.len - i});
+        len = len > 0 ? len : 1;
+        if (len == 2) {
+            point = ((p[0] & 0x1fu) << 6) | (p[1] & 0x3fu);
+        } else if (len == 3) {
+            point = ((p[0] & 0x0fu) << 12) | ((p[1] & 0x3fu) << 6) | (p[2] & 0x3fu);
+        }
+        if (len < 4 && yaml_needs_escape(point)) {
+            sk_buf_printf(out, "\\u%04x", point);
+        } else {
+            sk_buf_add(out, json.ptr + i, len);
+        }
+    }
+    sk_buf_release(&json);
 }
 
 static void yaml_num(struct sk_buf *out, double n)
