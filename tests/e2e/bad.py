@@ -191,24 +191,28 @@ def openssl(*args):
     subprocess.run(["openssl", *args], check=True, capture_output=True)
 
 
-def certificate(c, name, days, node="twin"):
-    """A certificate for `node`, made outside with the cluster's own CA, or a foreign one."""
+def issue(c, name, common_name, extensions, days, foreign):
+    """Paths of a new certificate and its key, signed by the cluster's own CA, or by a foreign one of the same name."""
     base = os.path.join(c.dir, name)
     control = os.path.join(c.hub.data, "control")
     with open(base + ".ext", "w", encoding="utf-8") as f:
-        f.write("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
-                "extendedKeyUsage=serverAuth,clientAuth\nsubjectKeyIdentifier=hash\n"
-                f"subjectAltName=URI:skerry://skerry/node/{node}\n")
+        f.write("basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\n" + extensions)
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", base + ".key")
-    openssl("req", "-new", "-key", base + ".key", "-subj", f"/O=skerry/CN={node}", "-out", base + ".csr")
+    openssl("req", "-new", "-key", base + ".key", "-subj", f"/O=skerry/CN={common_name}", "-out", base + ".csr")
     ca = [os.path.join(control, "ca.pem"), os.path.join(control, "ca.key")]
-    if name == "foreign":
+    if foreign:
         ca = [base + "-ca.pem", base + "-ca.key"]
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", ca[1])
         openssl("req", "-x509", "-new", "-key", ca[1], "-subj", "/O=skerry/CN=skerry CA", "-days", "30", "-out", ca[0])
     openssl("x509", "-req", "-in", base + ".csr", "-CA", ca[0], "-CAkey", ca[1], "-set_serial",
             "0x5" + os.urandom(16).hex()[1:], "-days", str(days), "-extfile", base + ".ext", "-out", base + ".pem")
     return base + ".pem", base + ".key"
+
+
+def certificate(c, name, days, node="twin"):
+    """A certificate for `node`, made outside with the cluster's own CA, or a foreign one."""
+    return issue(c, name, node, "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
+                 f"subjectAltName=URI:skerry://skerry/node/{node}\n", days, name == "foreign")
 
 
 def channel(c, r):

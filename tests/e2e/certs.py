@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 
-from bad import HELLO, certificate, frame, openssl
+from bad import HELLO, certificate, frame, issue
 from cluster import PYTHON, SERVE, SLOW, Api, Cluster, Failed, main, wait_until
 
 UP = b"GET /up HTTP/1.1\r\nHost: skerry.internal\r\nX-Skerry-Check: r.ams\r\n\r\n"  # as another site asks
@@ -252,22 +252,9 @@ class Impostor:
 
 def server_certificate(c, name, address, days, kind="api"):
     """As the API shows one; from the cluster's CA, or a foreign one when that is the name."""
-    base = os.path.join(c.dir, "server-" + name)
-    control = os.path.join(c.hub.data, "control")
     names = f"IP:{address}" if kind == "api" else "URI:skerry://skerry/node/fra-1"
-    with open(base + ".ext", "w", encoding="utf-8") as f:
-        f.write("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
-                f"subjectKeyIdentifier=hash\nsubjectAltName={names}\n")
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", base + ".key")
-    openssl("req", "-new", "-key", base + ".key", "-subj", "/O=skerry/CN=api", "-out", base + ".csr")
-    ca = [os.path.join(control, "ca.pem"), os.path.join(control, "ca.key")]
-    if name == "foreign":
-        ca = [base + "-ca.pem", base + "-ca.key"]
-        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", ca[1])
-        openssl("req", "-x509", "-new", "-key", ca[1], "-subj", "/O=skerry/CN=skerry CA", "-days", "30", "-out", ca[0])
-    openssl("x509", "-req", "-in", base + ".csr", "-CA", ca[0], "-CAkey", ca[1], "-set_serial",
-            "0x5" + os.urandom(16).hex()[1:], "-days", str(days), "-extfile", base + ".ext", "-out", base + ".pem")
-    return base + ".pem", base + ".key"
+    return issue(c, "server-" + name, "api", "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+                 f"subjectAltName={names}\n", days, name == "foreign")
 
 
 def api(c, r):
