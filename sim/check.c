@@ -55,25 +55,14 @@ static size_t work_of(struct sim *s, struct sk_str project, struct sk_str servic
     return s->nworks++;
 }
 
+static struct sk_str inst_key(const void *item)
+{
+    return sk_str(((const struct sim_inst *)item)->id);
+}
+
 static size_t inst_position(const struct sim *s, struct sk_str id, bool *ret_there)
 {
-    size_t low = 0, high = s->ninsts;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = sk_str_cmp(sk_str(s->insts[mid].id), id);
-        if (order == 0) {
-            *ret_there = true;
-            return mid;
-        }
-        if (order < 0) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
+    return sk_str_search(s->insts, s->ninsts, sizeof(*s->insts), inst_key, id, ret_there);
 }
 
 struct sim_inst *sim_inst_find(const struct sim *s, const char *id)

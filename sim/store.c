@@ -26,25 +26,14 @@ struct job {
     int64_t expect_number;
 };
 
+static struct sk_str key_of(const void *item)
+{
+    return sk_str(((const struct sim_record *)item)->key);
+}
+
 static size_t position(const struct sim_store *st, struct sk_str key, bool *ret_there)
 {
-    size_t low = 0, high = st->count;
-
-    *ret_there = false;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = sk_str_cmp(sk_str(st->records[mid].key), key);
-        if (order == 0) {
-            *ret_there = true;
-            return mid;
-        }
-        if (order < 0) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
+    return sk_str_search(st->records, st->count, sizeof(*st->records), key_of, key, ret_there);
 }
 
 static void put(struct sim_store *st, struct sk_str key, struct sk_str value)

@@ -11,6 +11,28 @@ int sk_str_cmp(struct sk_str a, struct sk_str b)
     return a.len == b.len ? 0 : a.len < b.len ? -1 : 1;
 }
 
+size_t sk_str_search(const void *items, size_t count, size_t size, sk_str_key_fn *key_of,
+                     struct sk_str key, bool *ret_there)
+{
+    size_t low = 0, high = count;
+
+    *ret_there = false;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int order = sk_str_cmp(key_of((const char *)items + mid * size), key);
+        if (order == 0) {
+            *ret_there = true;
+            return mid;
+        }
+        if (order < 0) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
 bool sk_str_starts(struct sk_str s, struct sk_str prefix)
 {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);

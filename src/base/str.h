@@ -39,6 +39,10 @@ static inline bool sk_str_is(struct sk_str a, const char *cstr)
 
 /* Byte order, shorter first on a common prefix: the order of every sorted output. */
 int sk_str_cmp(struct sk_str a, struct sk_str b);
+typedef struct sk_str sk_str_key_fn(const void *item);
+/* Where `key` is, or belongs, among `count` items of `size` bytes that are sorted by key_of(). */
+size_t sk_str_search(const void *items, size_t count, size_t size, sk_str_key_fn *key_of,
+                     struct sk_str key, bool *ret_there);
 bool sk_str_starts(struct sk_str s, struct sk_str prefix);
 bool sk_str_ends(struct sk_str s, struct sk_str suffix);
 /* Splits at the first `sep`: true and head/tail set, or false and head = s, tail empty. */

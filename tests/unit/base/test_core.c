@@ -12,6 +12,33 @@
 #include "base/prng.h"
 #include "tap.h"
 
+static struct sk_str text_of(const void *item)
+{
+    return sk_str(*(const char *const *)item);
+}
+
+static void search(void **state)
+{
+    static const char *const items[] = {"b", "d", "da", "f"};
+    static const struct {
+        const char *key;
+        size_t at;
+        bool there;
+    } cases[] = {{"a", 0, false}, {"b", 0, true},  {"c", 1, false}, {"d", 1, true},
+                 {"da", 2, true}, {"e", 3, false}, {"f", 3, true},  {"g", 4, false}};
+    bool there = true;
+
+    (void)state;
+    for (size_t i = 0; i < SK_ARRAY_LEN(cases); i++) {
+        assert_int_equal(
+            sk_str_search(items, 4, sizeof(items[0]), text_of, sk_str(cases[i].key), &there),
+            cases[i].at);
+        assert_int_equal(there, cases[i].there);
+    }
+    assert_int_equal(sk_str_search(NULL, 0, 1, text_of, SK_STR("a"), &there), 0);
+    assert_false(there);
+}
+
 static void strings(void **state)
 {
     struct sk_str head;
@@ -314,12 +341,19 @@ static void memory_helpers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings),   cmocka_unit_test(utf8),
-        cmocka_unit_test(names),     cmocka_unit_test(buffers),
-        cmocka_unit_test(arenas),    cmocka_unit_test(arenas_of_many_megabytes),
-        cmocka_unit_test(errors),    cmocka_unit_test(error_codes),
-        cmocka_unit_test(hashes),    cmocka_unit_test(random_numbers),
-        cmocka_unit_test(log_lines), cmocka_unit_test(memory_helpers),
+        cmocka_unit_test(strings),
+        cmocka_unit_test(utf8),
+        cmocka_unit_test(names),
+        cmocka_unit_test(search),
+        cmocka_unit_test(buffers),
+        cmocka_unit_test(arenas),
+        cmocka_unit_test(arenas_of_many_megabytes),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(error_codes),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(random_numbers),
+        cmocka_unit_test(log_lines),
+        cmocka_unit_test(memory_helpers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

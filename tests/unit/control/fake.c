@@ -44,25 +44,14 @@ void fake_note(struct fake *f, const char *fmt, ...)
 
 /* ---- the store ---- */
 
+static struct sk_str record_key(const void *item)
+{
+    return sk_str(((const struct fake_record *)item)->key);
+}
+
 static size_t record_at(const struct fake *f, struct sk_str key, bool *ret_there)
 {
-    size_t low = 0;
-    size_t high = f->nrecords;
-    *ret_there = false;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        int order = sk_str_cmp(sk_str(f->records[mid].key), key);
-        if (order == 0) {
-            *ret_there = true;
-            return mid;
-        }
-        if (order < 0) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    return low;
+    return sk_str_search(f->records, f->nrecords, sizeof(*f->records), record_key, key, ret_there);
 }
 
 static void record_put(struct fake *f, struct sk_str key, struct sk_str value)
