@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from cluster import PYTHON, SERVE, SLOW, Cluster, Failed, alive, kill, main, wait_until
+from cluster import PYTHON, SERVE, SLOW, Cluster, Failed, alive, kill, in_turn, main, wait_until
 
 HELLO = {"v": 1, "type": "hello", "cluster": "skerry", "node": "fra-1", "incarnation": "0" * 32, "boot": "x",
          "protocol": [1, 1], "version": "test"}
@@ -396,15 +396,7 @@ def workloads(c, r):
 def gate(r):
     with Cluster({}) as c:
         c.start_hub()
-        for part in (tokens, folders, second_daemon, agent_socket, workloads, channel, damage):
-            at = time.monotonic()
-            try:
-                part(c, r)
-            except Failed as e:
-                c.failed = True
-                r.check(part.__name__, False, e)
-            print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
-        c.failed = c.failed or bool(r.failures)
+        in_turn((tokens, folders, second_daemon, agent_socket, workloads, channel, damage), c, r)
 
 
 def full_disk(r):

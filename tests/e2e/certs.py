@@ -17,7 +17,7 @@ import threading
 import time
 
 from bad import HELLO, certificate, frame, issue
-from cluster import PYTHON, SERVE, SLOW, Api, Cluster, Failed, main, wait_until
+from cluster import PYTHON, SERVE, SLOW, Api, Cluster, in_turn, main, wait_until
 
 UP = b"GET /up HTTP/1.1\r\nHost: skerry.internal\r\nX-Skerry-Check: r.ams\r\n\r\n"  # as another site asks
 APP = f"""name: shop
@@ -323,15 +323,7 @@ def certs(r):
             parts += [between_sites, revoked]
         else:
             print("   no haproxy here: 7443 is not tried", flush=True)
-        for part in parts:
-            at = time.monotonic()
-            try:
-                part(c, r)
-            except Failed as e:
-                c.failed = True
-                r.check(part.__name__, False, e)
-            print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
-        c.failed = c.failed or bool(r.failures)
+        in_turn(parts, c, r)
 
 
 if __name__ == "__main__":

@@ -336,6 +336,19 @@ class Api:
             connection.close()
 
 
+def in_turn(parts, c, r):
+    """Runs each part(cluster, report) on one cluster; one that fails does not stop the next."""
+    for part in parts:
+        at = time.monotonic()
+        try:
+            part(c, r)
+        except Failed as e:
+            c.failed = True
+            r.check(part.__name__, False, e)
+        print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
+    c.failed = c.failed or bool(r.failures)
+
+
 def main(*parts):
     """Runs each part(report); an exception fails that part and the rest still runs."""
     report, began = Report(), time.monotonic()

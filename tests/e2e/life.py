@@ -7,7 +7,7 @@ import re
 import threading
 import time
 
-from cluster import PYTHON, SERVE, SLOW, Api, Cluster, Failed, main, wait_until
+from cluster import PYTHON, SERVE, SLOW, Api, Cluster, Failed, in_turn, main, wait_until
 
 SITES = {"fra": ["fra-1", "fra-2"], "ams": ["ams-1", "ams-2"], "par": ["par-1", "par-2"]}
 FACTS = {"fra": ("eu", "DE", "50.11,8.68"), "ams": ("eu", "NL", "52.37,4.90"), "par": ("eu", "FR", "48.86,2.35")}
@@ -360,15 +360,7 @@ def remove(c, r):
 def life(r):
     with Cluster(SITES) as c:
         c.start()
-        for part in (facts, apply_and_look, stale_plan, scale, rollout, drain, rebalance, remove):
-            at = time.monotonic()
-            try:
-                part(c, r)
-            except Failed as e:
-                c.failed = True
-                r.check(part.__name__, False, e)
-            print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
-        c.failed = c.failed or bool(r.failures)
+        in_turn((facts, apply_and_look, stale_plan, scale, rollout, drain, rebalance, remove), c, r)
 
 
 if __name__ == "__main__":

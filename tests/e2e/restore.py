@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 
-from cluster import PYTHON, SERVE, Api, Cluster, Failed, main, wait_until
+from cluster import PYTHON, SERVE, Api, Cluster, in_turn, main, wait_until
 
 APP = """name: shop
 services:
@@ -169,15 +169,7 @@ def older(c, r):
 def restore(r):
     with Cluster({"fra": ["fra-1"], "ams": ["ams-1"]}) as c:
         c.start()
-        for part in (burnt, older):
-            at = time.monotonic()
-            try:
-                part(c, r)
-            except Failed as e:
-                c.failed = True
-                r.check(part.__name__, False, e)
-            print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
-        c.failed = c.failed or bool(r.failures)
+        in_turn((burnt, older), c, r)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import struct
 import time
 
 from bad import HELLO, frame, say
-from cluster import SLOW, Cluster, Failed, kill, main, wait_until
+from cluster import SLOW, Cluster, kill, in_turn, main, wait_until
 
 SLEEPERS = """name: s
 services:
@@ -226,15 +226,7 @@ def early(c, r):
 def stop(r):
     with Cluster({"fra": ["fra-1"]}) as c:
         c.start()
-        for part in (clean, stuck, early, unheard, probe_key):
-            at = time.monotonic()
-            try:
-                part(c, r)
-            except Failed as e:
-                c.failed = True
-                r.check(part.__name__, False, e)
-            print(f"   {part.__name__}: {time.monotonic() - at:.1f} s", flush=True)
-        c.failed = c.failed or bool(r.failures)
+        in_turn((clean, stuck, early, unheard, probe_key), c, r)
 
 
 if __name__ == "__main__":
