@@ -129,6 +129,8 @@ static char *body_make(const struct control *c, const struct ctl_node *n)
     sk_jw_obj(&w);
     sk_jw_kint(&w, "v", 1);
     sk_jw_kcstr(&w, "type", "assign");
+    sk_jw_kint(&w, "term", c->leader.term);
+    ctl_roster_controls(c, &w);
     write_instances(&w, n);
     write_prefetch(c, &w, n);
     write_others(c, &w, n);

@@ -19,6 +19,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     struct control *c = sk_xcalloc(1, sizeof(*c));
     c->own_node = ctl_dup(cfg->node);
     c->ingress_port = cfg->ingress_port ? cfg->ingress_port : 8080;
+    c->channel_port = cfg->channel_port ? cfg->channel_port : 7400;
     c->grace_ms = cfg->grace_ms > 0 ? cfg->grace_ms : 5000;
     c->return_moves = cfg->return_moves ? cfg->return_moves : 100;
     sk_prng_seed(&c->prng, cfg->seed);
@@ -51,6 +52,7 @@ void control_free(struct control *c)
     ctl_notes_free(c->notes, c->nnotes);
     free(c->notes);
     ctl_unheard_free(c);
+    ctl_feed_clear(c);
     ctl_records_clear(c);
     sk_arena_free(c->effective_arena);
     free(c->own_node);
@@ -136,6 +138,10 @@ static void keys_known(const struct control *c, struct keys *k)
     for (size_t i = 0; i < c->nsites; i++) {
         keys_add(k, "sites", c->sites[i]->name);
     }
+    if (c->roster.raw != NULL) {
+        SK_GROW(k->items, k->count, k->cap);
+        k->items[k->count++] = SK_STR(CTL_PREFIX "control");
+    }
 }
 
 static int drop_unlisted(struct control *c, const struct control_event *ev, struct sk_err *err)
@@ -173,10 +179,30 @@ static int kind_pass(struct sk_str key)
                                                              : 2;
 }
 
+/* Its revisions say nothing about those of the state before. What is in memory of records that it
+ * holds too is compared by them, and must not be taken for the same. */
+static void other_state(struct control *c)
+{
+    c->leader.mod_rev = -1;
+    for (size_t i = 0; i < c->nleases; i++) {
+        c->leases[i]->mod_rev = -1;
+    }
+    c->basis = 0;
+    ctl_feed_clear(c);
+    c->feed.told = c->feed.need_rev = 0;
+}
+
 static int take_loaded(struct control *c, const struct control_event *ev, struct sk_err *err)
 {
     bool first = !c->loaded;
 
+    if (!first && !sk_str_is(ev->u.loaded.store_id, c->store_id)) {
+        other_state(c);
+    } else if (!first && ev->u.loaded.revision < ctl_i64_max(c->revision, c->feed.need_rev)) {
+        (void)ctl_out(c->out, CONTROL_CMD_LOAD); /* it is older than what is known */
+        c->loading = true;
+        return 0;
+    }
     if (!first && drop_unlisted(c, ev, err) < 0) {
         return SK_ERR_CORRUPT;
     }
@@ -200,6 +226,7 @@ static int take_loaded(struct control *c, const struct control_event *ev, struct
         c->loaded = true;
     }
     c->loading = false;
+    c->feed.need_rev = 0;
     c->next_life_ms = c->now_ms;
     c->dirty_all = c->dirty_views = c->dirty_probes = c->dirty_reconcile = true;
     return 0;
@@ -271,6 +298,9 @@ static int take_event(struct control *c, const struct control_event *ev, struct 
     switch (ev->kind) {
     case CONTROL_EV_LOADED:
         return take_loaded(c, ev, err);
+    case CONTROL_EV_CHANGED:
+        ctl_changed(c, ev);
+        return 0;
     case CONTROL_EV_TXN_DONE:
         return ctl_txn_done(c, ev, err);
     case CONTROL_EV_PLAN_DONE:
@@ -325,6 +355,7 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
     }
     int rc = take_event(c, ev, err);
     if (rc == 0 && c->loaded) {
+        ctl_feed_step(c);
         ctl_life_step(c);
         ctl_unheard_step(c);
         if (!c->loading) {
@@ -360,7 +391,7 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_timer_ms, &best);
     sooner(c, c->next_resend_ms, &best);
     sooner(c, c->next_retry_ms, &best);
-    if (c->leader.shared) {
+    if (ctl_shared(c)) {
         sooner(c, c->leader.leads ? c->leader.next_bump_ms : c->leader.next_look_ms, &best);
         sooner(c, c->leader.seen_ms + CTL_LEADER_SILENCE_MS, &best);
     }

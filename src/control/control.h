@@ -67,9 +67,10 @@ struct control_config {
     uint64_t seed;      /* of the prng: probe rings, jitter */
     uint8_t secret[32]; /* mixed into ids and serials, so that they cannot be guessed from the seed;
                            from the system's random source at each start */
-    bool
-        shared; /* other control nodes use the same state: the leader's key is bumped and watched */
+    bool shared; /* other control nodes use the same state: the leader's key is bumped and watched.
+                    Else the record `control` says so (its `store` is etcd) */
     uint16_t ingress_port; /* where every site's ingress listens for routed hosts; 0 = 8080 */
+    uint16_t channel_port; /* where control nodes listen for nodes; 0 = 7400 */
     int64_t grace_ms;      /* after LOADED nobody is judged before this passed; 0 = 5000 */
     int64_t return_moves;  /* moves that may be made by themselves when something returned;
                               < 0 = none; 0 = 100 */
@@ -80,6 +81,11 @@ struct control_config {
 struct control_record {
     struct sk_str key, value;
     int64_t mod_rev;
+};
+
+struct control_change {
+    bool removed; /* the value is empty, mod_rev that of the removal */
+    struct control_record record;
 };
 
 /* From `join` of docs/architecture.md, its shape checked, nothing else. */
@@ -214,6 +220,7 @@ enum control_txn_result { CONTROL_TXN_OK, CONTROL_TXN_CONFLICT, CONTROL_TXN_FAIL
 
 enum control_event_kind {
     CONTROL_EV_LOADED,
+    CONTROL_EV_CHANGED,
     CONTROL_EV_TICK,
     CONTROL_EV_HELLO,
     CONTROL_EV_BYE,
@@ -239,6 +246,17 @@ struct control_event {
             struct sk_str store_id;
             int64_t revision;
         } loaded;
+        /* What others committed, for those that do not lead (a leader ignores it): every change
+         * after the last one that was told, in the order of revisions, whole revisions only. An
+         * empty one says that nothing changed up to `revision`. Where it comes at all, it comes for
+         * everything after the first LOADED. */
+        struct {
+            const struct control_change *changes;
+            size_t count;
+            struct sk_str store_id;
+            int64_t revision; /* everything up to it was told */
+            bool lost;        /* instead: some changes up to it cannot be told any more */
+        } changed;
         struct {
             struct sk_str node, incarnation, boot;
             struct sk_str address; /* where it is reached now; "" = as recorded */
@@ -289,6 +307,7 @@ struct control_event {
         struct control_request request;
     } u;
 };
+#define CONTROL_MEMBERS_MAX 9
 #define CONTROL_HEARD_MAX 256
 #define CONTROL_ASKS_MAX 4096
 
@@ -458,6 +477,13 @@ const struct project *control_project(const struct control *c, size_t i);
 bool control_is_loaded(const struct control *c);
 /* It decides; else it listens, and refuses requests by the name of the node that leads. */
 bool control_leads(const struct control *c);
+/* Who leads as far as is known; "" if nobody does yet. Valid until the next step. */
+struct sk_str control_leader(const struct control *c);
+int64_t control_term(const struct control *c); /* of that leader */
+/* The node is one of the control nodes (or becomes one): its certificate says so. */
+bool control_is_control(const struct control *c, struct sk_str node);
+/* Appends "address:port" of a node's channel as a control node; false: there is no such node. */
+bool control_channel_address(const struct control *c, struct sk_str node, struct sk_buf *out);
 bool control_serial_revoked(const struct control *c, struct sk_str serial);
 bool control_node_known(const struct control *c, struct sk_str node, struct sk_str *ret_site);
 /* Where instance `id` runs (`skerry logs`); valid until the next step. */

@@ -277,6 +277,7 @@ int ctl_inst_apply(struct control *c, struct sk_str id, const struct sk_node *re
         svc_link(i->svc, i);
         SK_GROW(node->insts, node->ninsts, node->capinsts);
         node->insts[node->ninsts++] = i;
+        ctl_early_take(c, i);
     }
     i->role = role_from(sk_map_str(rec, "role", SK_STR("active")));
     i->mod_rev = mod_rev;

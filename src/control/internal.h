@@ -105,6 +105,8 @@ struct ctl_lease {
     bool touched;    /* scratch: in the transaction being made */
 };
 
+struct ctl_early; /* an observation that came before its record: early.c */
+
 struct ctl_node {
     char *name;
     char *raw;
@@ -133,6 +135,8 @@ struct ctl_node {
     size_t nasks;
     char ask_from[33];
     int64_t ask_seq, ask_ms;
+    struct ctl_early *early;
+    size_t nearly, capearly;
     /* what was sent */
     bool dirty;
     char *body; /* without rev */
@@ -353,9 +357,9 @@ struct ctl_mods { /* how the world of a plan job differs from the committed one 
 
 struct ctl_leader {
     char own[33]; /* of this control's life: a restart is another one */
-    bool shared;
+    bool shared;  /* by configuration; else the roster says it: ctl_shared() */
     /* committed */
-    char *raw, *node;
+    char *raw, *node, *store;
     char holder[33];
     int64_t term, mod_rev;
     /* live */
@@ -363,10 +367,38 @@ struct ctl_leader {
     int64_t seen_ms, next_bump_ms, next_look_ms;
 };
 
+enum ctl_seat_state { CTL_SEAT_JOINING, CTL_SEAT_MEMBER, CTL_SEAT_LEAVING };
+struct ctl_seat {
+    char *node;
+    enum ctl_seat_state state;
+    int64_t port; /* of its channel; 0: as ours */
+};
+
+struct ctl_roster { /* the record `control` */
+    char *raw;      /* NULL: there is none */
+    bool etcd, external;
+    struct ctl_seat seats[CONTROL_MEMBERS_MAX];
+    size_t count;
+    char *operation; /* JSON, NULL: none */
+    int64_t mod_rev;
+};
+
+struct ctl_change;
+struct ctl_feed {
+    bool seen; /* there is one: the state need not be read to be followed */
+    struct sk_arena *arena;
+    struct ctl_change *items; /* that wait, in the order of their revisions */
+    size_t count, cap, bytes;
+    int64_t told;     /* everything up to it was told */
+    int64_t need_rev; /* some of it was lost: only a reading of this revision is the whole */
+};
+
 struct control {
     char *own_node;
     struct ctl_leader leader;
-    uint16_t ingress_port;
+    struct ctl_roster roster;
+    struct ctl_feed feed;
+    uint16_t ingress_port, channel_port;
     int64_t grace_ms, return_moves;
     struct sk_prng prng;
     uint8_t secret[32];
@@ -568,6 +600,7 @@ void ctl_hello(struct control *c, const struct control_event *ev);
 void ctl_bye(struct control *c, const struct control_event *ev);
 void ctl_beat(struct control *c, const struct control_event *ev);
 void ctl_observe(struct control *c, const struct control_event *ev);
+void ctl_inst_observed(struct control *c, struct ctl_inst *i, const struct control_observation *o);
 void ctl_req_node_remove(struct control *c, struct ctl_req *req);
 void ctl_req_site_remove(struct control *c, struct ctl_req *req);
 void ctl_node_record(struct sk_jw *w, const struct control_join *j, const char *prefix,
@@ -586,6 +619,8 @@ bool ctl_node_up(const struct ctl_node *n); /* may be given work: not suspect, n
 bool ctl_any_lost(const struct control *c);
 void ctl_probes_step(struct control *c);
 void ctl_probes_acked(struct control *c, struct ctl_node *n);
+/* A beat came to a standby: what the leader asked the node to listen to shows in it. */
+void ctl_probes_followed(const struct control *c, struct ctl_node *n);
 void ctl_rtt_heard(struct control *c, struct ctl_node *n);
 bool ctl_rtt_between(const struct control *c, const struct ctl_site *a, const struct ctl_site *b,
                      double *ret_ms);
@@ -623,7 +658,27 @@ void ctl_reconcile_step(struct control *c);
 /* The instance that a replica should have, or NULL. */
 struct ctl_inst *ctl_target(const struct ctl_svc *s, int64_t replica);
 
+/* feed.c */
+void ctl_changed(struct control *c, const struct control_event *ev);
+/* Takes over what waits, if it may be by now. */
+void ctl_feed_step(struct control *c);
+void ctl_feed_clear(struct control *c);
+
+/* early.c */
+void ctl_early_keep(struct control *c, struct ctl_node *n, const struct control_observation *o);
+void ctl_early_take(struct control *c, struct ctl_inst *i); /* its record has come */
+void ctl_early_clear(struct ctl_node *n);
+
+/* roster.c */
+void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
+                      int64_t mod_rev);
+void ctl_roster_clear(struct control *c);
+const struct ctl_seat *ctl_roster_seat(const struct control *c, struct sk_str node); /* or NULL */
+const char *ctl_seat_name(enum ctl_seat_state state);
+void ctl_roster_controls(const struct control *c, struct sk_jw *w); /* `controls` of `assign` */
+
 /* leader.c */
+bool ctl_shared(const struct control *c); /* others use the same state */
 void ctl_leader_init(struct control *c, const struct control_config *cfg);
 void ctl_leader_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
                       int64_t mod_rev);

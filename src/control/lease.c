@@ -190,6 +190,7 @@ static void say_all(struct pass *p, const struct ctl_node *n)
     sk_jw_obj(&w);
     sk_jw_kint(&w, "v", 1);
     sk_jw_kcstr(&w, "type", "leased");
+    sk_jw_kint(&w, "term", p->c->leader.term);
     sk_jw_kcstr(&w, "from", n->ask_from);
     sk_jw_kint(&w, "seq", n->ask_seq);
     sk_jw_key(&w, "answers");

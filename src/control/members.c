@@ -379,6 +379,7 @@ void ctl_beat(struct control *c, const struct control_event *ev)
                 (struct ctl_heard){target, ev->u.beat.heard[i].age_ms, ev->u.beat.heard[i].rtt_us};
         }
     }
+    ctl_probes_followed(c, n);
     ctl_rtt_heard(c, n);
 }
 
@@ -413,8 +414,7 @@ static void inst_health(struct control *c, struct ctl_inst *i, bool before)
     c->dirty_reconcile = true;
 }
 
-static void observe_one(struct control *c, const struct ctl_node *n,
-                        const struct control_observation *o)
+static void observe_one(struct control *c, struct ctl_node *n, const struct control_observation *o)
 {
     struct ctl_inst *i = NULL;
     char key[33] = {0};
@@ -424,16 +424,24 @@ static void observe_one(struct control *c, const struct ctl_node *n,
     }
     memcpy(key, o->id.ptr, 32);
     HASH_FIND_STR(c->insts, key, i);
+    if (i == NULL && !c->leader.leads) {
+        ctl_early_keep(c, n, o);
+    }
     if (i == NULL || i->node != n) {
         return; /* not on the books: what is not assigned, the node stops by itself */
     }
+    i->seen = true;
+    ctl_inst_observed(c, i, o);
+}
+
+void ctl_inst_observed(struct control *c, struct ctl_inst *i, const struct control_observation *o)
+{
     bool before = ctl_inst_healthy(i);
     if (i->presumed) {
         i->presumed = false;
         c->dirty_views = true;
     }
     i->observed = true;
-    i->seen = true;
     i->state = o->state;
     i->health = o->healthy;
     i->since_ms = o->since_ms;
@@ -480,6 +488,10 @@ static int node_removable(const struct control *c, const struct ctl_node *n, str
 {
     if (strcmp(n->name, c->own_node) == 0) {
         return sk_err_set(err, SK_ERR_CONFLICT, "node '%s' is the control node", n->name);
+    }
+    if (ctl_roster_seat(c, sk_str(n->name)) != NULL) {
+        (void)sk_err_set(err, SK_ERR_CONFLICT, "node '%s' is a control node", n->name);
+        return sk_err_fix(err, "first: skerry control replace %s", n->name);
     }
     bool drained = n->drained || n->site->drained;
     if (!drained && n->life != CTL_LOST) {

@@ -136,6 +136,30 @@ void ctl_probes_acked(struct control *c, struct ctl_node *n)
     }
 }
 
+static bool reports(const struct ctl_node *n, const struct ctl_node *target)
+{
+    for (size_t i = 0; i < n->nheard; i++) {
+        if (n->heard[i].target == target) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A standby asks nobody to listen, but the leader chooses by the same rule: so when it takes over,
+ * it knows since when each witness has been listening. */
+void ctl_probes_followed(const struct control *c, struct ctl_node *n)
+{
+    for (size_t i = 0; i < n->nprobes && !c->leader.leads; i++) {
+        struct ctl_probe *p = &n->probes[i];
+        if (!reports(n, p->target)) {
+            p->since_ms = -1;
+        } else if (p->since_ms < 0) {
+            p->since_ms = c->now_ms;
+        }
+    }
+}
+
 /* ---- round trips between sites ---- */
 
 static struct ctl_rtt *rtt_to(const struct ctl_site *s, const char *to)

@@ -463,6 +463,8 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
     }
     if (sk_str_is(kind, "leader")) {
         ctl_leader_apply(c, rec, r->value, r->mod_rev);
+    } else if (sk_str_is(kind, "control")) {
+        ctl_roster_apply(c, rec, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "leases")) {
         ctl_lease_apply(c, rest, rec, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "plan") || sk_str_is(kind, "overlay")) {
@@ -542,6 +544,7 @@ static void node_free(struct ctl_node *n)
     free(n->heard);
     free(n->probes);
     free(n->asks);
+    ctl_early_clear(n);
     free(n->body);
     free(n->insts);
     free(n);
@@ -625,6 +628,8 @@ static void remove_kept(struct control *c, struct sk_str kind, struct sk_str res
         }
     } else if (sk_str_is(kind, "leases")) {
         ctl_lease_remove(c, rest);
+    } else if (sk_str_is(kind, "control")) {
+        ctl_roster_clear(c);
     } else if (sk_str_is(kind, "events")) {
         int64_t seq;
         if (ctl_digits(rest, &seq) && seq >= c->event_oldest) {
@@ -682,6 +687,7 @@ void ctl_records_clear(struct control *c)
     ctl_insts_clear(c);
     ctl_leases_clear(c);
     ctl_leader_clear(c);
+    ctl_roster_clear(c);
     for (size_t i = 0; i < c->nnodes; i++) {
         node_free(c->nodes[i]);
     }

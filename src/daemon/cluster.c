@@ -343,7 +343,8 @@ static int start_host(struct cluster *cluster, uv_loop_t *loop, const struct clu
     struct host_hooks hooks = {hook_send,   hook_assign, hook_answer,    hook_close,
                                hook_revoke, hook_issue,  config->failed, cluster};
     struct control_config cfg = {.node = sk_str(config->config->node),
-                                 .ingress_port = config->config->ingress_port};
+                                 .ingress_port = config->config->ingress_port,
+                                 .channel_port = config->config->channel_port};
 
     sys_random(&cfg.seed, sizeof(cfg.seed));
     sys_random(cfg.secret, sizeof(cfg.secret));

@@ -17,6 +17,7 @@
 #define JOBS_MAX 64
 #define STREAMS_MAX 64
 #define KEY_PREFIX "/skerry/v1/"
+#define LOAD_RETRY_MS 500
 
 struct pending {
     uint64_t request;
@@ -39,8 +40,7 @@ struct feed_list {
 struct host {
     uv_loop_t *loop;
     struct control *control;
-    struct store *store; /* used by the store worker's thread only, once it runs */
-    struct sys_worker *store_worker;
+    struct state *state;
     struct sys_worker *plan_worker;
     struct sys_queue *calls;
     uv_timer_t timer;
@@ -52,6 +52,13 @@ struct host {
     int64_t next_stream;
     uid_t own_uid;
     struct control_commands commands;
+    int64_t load_due_ms; /* a reading that failed is tried again then; 0: none did */
+    bool load_failing;   /* and that was said */
+    bool committing;     /* a transaction is under way */
+    bool paused;
+    struct store_job *held; /* while paused: the transaction that waits */
+    void (*on_paused)(void *ctx);
+    void *paused_ctx;
     bool stepping;
     bool ending; /* what is still wanted of the workers is not begun: nobody was promised it */
 };
@@ -108,7 +115,22 @@ static void store_job_free(struct store_job *job)
 static void txn_run(struct sys_job *base)
 {
     struct store_job *job = (struct store_job *)base;
-    job->result = store_txn(job->host->store, &job->txn, &job->revision, &job->err);
+    struct store *store;
+
+    job->result = state_store(job->host->state, &store, &job->err);
+    if (job->result == 0) {
+        job->result = store_txn(store, &job->txn, &job->revision, &job->err);
+    }
+}
+
+static void tell_paused(struct host *host)
+{
+    void (*paused)(void *ctx) = host->on_paused;
+
+    if (paused != NULL && !host->committing) {
+        host->on_paused = NULL;
+        paused(host->paused_ctx);
+    }
 }
 
 static void txn_done(struct sys_job *base)
@@ -125,8 +147,17 @@ static void txn_done(struct sys_job *base)
     if (ev.u.txn_done.result == CONTROL_TXN_FAILED) {
         sk_log_err(SK_LOG_ERROR, "state not written", &job->err);
     }
+    job->host->committing = false;
     host_step(job->host, &ev);
+    tell_paused(job->host);
     store_job_free(job);
+}
+
+/* control has one under way at most, so the queue cannot be full */
+static void commit(struct host *host, struct store_job *job)
+{
+    host->committing = true;
+    SK_ASSERT(state_submit(host->state, &job->job));
 }
 
 static void submit_txn(struct host *host, const struct control_txn *txn)
@@ -155,14 +186,41 @@ static void submit_txn(struct host *host, const struct control_txn *txn)
     }
     job->txn.ops = ops;
     job->txn.nops = txn->nops;
-    /* control has one under way at most, so the queue cannot be full */
-    SK_ASSERT(sys_worker_submit(host->store_worker, &job->job));
+    if (host->paused) {
+        SK_ASSERT(host->held == NULL);
+        host->held = job;
+    } else {
+        commit(host, job);
+    }
 }
 
 static void load_run(struct sys_job *base)
 {
     struct store_job *job = (struct store_job *)base;
-    job->result = store_list(job->host->store, SK_STR(KEY_PREFIX), 0, &job->list, &job->err);
+    struct store *store;
+
+    job->result = state_store(job->host->state, &store, &job->err);
+    if (job->result == 0) {
+        job->result = store_list(store, SK_STR(KEY_PREFIX), 0, &job->list, &job->err);
+    }
+    if (job->result == 0 && job->list.count == 0) {
+        job->result = sk_err_set(&job->err, SK_ERR_UNAVAILABLE, "the state is still empty");
+    }
+}
+
+/* The members of etcd may be away for a while, and come back; a file of this machine does not. */
+static void load_failed(struct host *host, const struct sk_err *err)
+{
+    if (!state_form(host->state)->etcd || err->code == SK_ERR_CORRUPT) {
+        host->hooks.failed(host->hooks.ctx, err);
+        return;
+    }
+    if (!host->load_failing) {
+        host->load_failing = true;
+        sk_log_err(SK_LOG_WARN, "state not read, trying on", err);
+    }
+    host->load_due_ms = sys_now_ms() + LOAD_RETRY_MS;
+    arm_timer(host);
 }
 
 static void load_done(struct sys_job *base)
@@ -171,7 +229,7 @@ static void load_done(struct sys_job *base)
     struct host *host = job->host;
 
     if (job->result < 0) {
-        host->hooks.failed(host->hooks.ctx, &job->err);
+        load_failed(host, &job->err);
     } else {
         struct control_event ev = {.kind = CONTROL_EV_LOADED};
         struct control_record *records =
@@ -185,7 +243,14 @@ static void load_done(struct sys_job *base)
         ev.u.loaded.count = job->list.count;
         ev.u.loaded.store_id = sk_str(job->list.revision.id);
         ev.u.loaded.revision = job->list.revision.number;
+        if (host->load_failing) {
+            host->load_failing = false;
+            sk_log(SK_LOG_INFO, "state read again", "%s", "");
+        }
         host_step(host, &ev);
+        if (!host->ending) {
+            state_follow(host->state, &job->list.revision);
+        }
     }
     store_job_free(job);
 }
@@ -197,7 +262,69 @@ static void submit_load(struct host *host)
     job->job = (struct sys_job){load_run, load_done};
     job->host = host;
     job->arena = sk_arena_new();
-    SK_ASSERT(sys_worker_submit(host->store_worker, &job->job));
+    SK_ASSERT(state_submit(host->state, &job->job));
+}
+
+/* ---- changes that others commit ---- */
+
+static void on_changed(void *ctx, const struct store_changes *changes, bool lost)
+{
+    struct host *host = ctx;
+    struct sk_arena *arena = sk_arena_new();
+    struct control_change *list = SK_ARENA_ARRAY(arena, struct control_change, changes->count + 1);
+    struct control_event ev = {.kind = CONTROL_EV_CHANGED};
+
+    for (size_t i = 0; i < changes->count && !lost; i++) {
+        const struct store_record *r = &changes->changes[i].record;
+        list[i].removed = changes->changes[i].kind == STORE_DELETED;
+        list[i].record = (struct control_record){r->key, r->value, r->mod_rev};
+    }
+    ev.u.changed.changes = list;
+    ev.u.changed.count = lost ? 0 : changes->count;
+    ev.u.changed.store_id = sk_str(changes->revision.id);
+    ev.u.changed.revision = changes->revision.number;
+    ev.u.changed.lost = lost;
+    host_step(host, &ev);
+    sk_arena_free(arena);
+}
+
+/* ---- another store ---- */
+
+void host_pause(struct host *host, void (*paused)(void *ctx), void *ctx)
+{
+    host->paused = true;
+    host->on_paused = paused;
+    host->paused_ctx = ctx;
+    tell_paused(host);
+}
+
+void host_resume(struct host *host)
+{
+    struct store_job *held = host->held;
+
+    host->paused = false;
+    host->on_paused = NULL;
+    host->held = NULL;
+    if (held != NULL) {
+        commit(host, held);
+    }
+}
+
+void host_switch_store(struct host *host, const struct state_form *form, struct store *fresh)
+{
+    bool held = host->held != NULL;
+
+    SK_ASSERT(host->paused && !host->committing);
+    state_switch(host->state, form, fresh);
+    host_resume(host); /* it names the store before: it fails, and control reads the new one */
+    if (!held) {
+        submit_load(host);
+    }
+}
+
+const struct state_form *host_form(const struct host *host)
+{
+    return state_form(host->state);
 }
 
 /* ---- the planner's worker ---- */
@@ -478,6 +605,10 @@ static void on_timer(uv_timer_t *timer)
     struct control_event ev = {.kind = CONTROL_EV_TICK};
 
     sweep_streams(host);
+    if (host->load_due_ms != 0 && sys_now_ms() >= host->load_due_ms) {
+        host->load_due_ms = 0;
+        submit_load(host);
+    }
     host_step(host, &ev);
 }
 
@@ -488,7 +619,11 @@ static void arm_timer(struct host *host)
     uint64_t deadline = control_deadline_ms(host->control);
     uint64_t now = (uint64_t)sys_now_ms();
     uint64_t wait = deadline > now ? deadline - now : 0;
+    uint64_t load = host->load_due_ms > (int64_t)now ? (uint64_t)host->load_due_ms - now : 0;
 
+    if (host->load_due_ms != 0 && load < wait) {
+        wait = load;
+    }
     if (wait > TICK_MS_MAX) {
         wait = TICK_MS_MAX;
     }
@@ -522,7 +657,8 @@ static void on_call(void *item, void *ctx)
     find_role(host, call);
     if (!control_is_loaded(host->control)) {
         (void)sk_err_set(&call->err, SK_ERR_UNAVAILABLE,
-                         "the state is still being read; try again");
+                         host->load_failing ? "etcd does not answer, so there is no state yet"
+                                            : "the state is still being read; try again");
     } else if (call->role == API_NOBODY) {
         (void)sk_err_set(&call->err, SK_ERR_UNAUTHENTICATED,
                          call->is_unix ? "this user may not use the socket"
@@ -568,12 +704,11 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
     host->hooks = *hooks;
     host->own_uid = geteuid();
     if (control_new(cfg, &host->control, err) < 0 ||
-        store_open_sqlite(dir, &host->store, err) < 0) {
+        state_new(loop, dir, on_changed, host, &host->state, err) < 0) {
         control_free(host->control);
         free(host);
         return err ? err->code : SK_ERR_INTERNAL;
     }
-    host->store_worker = sys_worker_new(loop, "store", JOBS_MAX);
     host->plan_worker = sys_worker_new(loop, "plan", JOBS_MAX);
     host->calls = sys_queue_new(loop, CALLS_MAX, on_call, host);
     (void)uv_timer_init(loop, &host->timer);
@@ -619,10 +754,12 @@ void host_free(struct host *host)
     (void)uv_timer_stop(&host->timer);
     host_stop_calls(host);
     sys_worker_free(host->plan_worker);
-    sys_worker_free(host->store_worker);
+    state_free(host->state);
+    if (host->held != NULL) {
+        store_job_free(host->held);
+    }
     free(host->feeds.items);
     control_commands_release(&host->commands);
     control_free(host->control);
-    store_close(host->store);
     uv_close((uv_handle_t *)&host->timer, on_timer_closed);
 }

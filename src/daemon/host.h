@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "daemon/call.h"
 #include "daemon/config.h"
+#include "daemon/state.h"
 
 /*
  * The control host: carries out what src/control decides. One per control node, on the loop thread.
@@ -37,7 +38,8 @@ struct host_hooks {
     void *ctx;
 };
 
-/* `dir`: the control folder with state.db. The first LOADED is under way when it returns. */
+/* `dir`: the control folder (daemon/state.h says in which form the state is there). The first
+ * LOADED is under way when it returns; an etcd that does not answer is waited for. */
 int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
              const struct host_hooks *hooks, struct host **ret, struct sk_err *err);
 /* Ends the calls, feeds and log streams under way, and takes no more: before the doors close, whose
@@ -45,6 +47,18 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
 void host_stop_calls(struct host *host);
 /* Finishes the jobs under way; calls not answered get SK_ERR_UNAVAILABLE. */
 void host_free(struct host *host);
+
+/*
+ * Another store under a running cluster: host_pause(); when it says so nothing is committed any
+ * more and nothing is under way, all else goes on; then host_switch_store(), or host_resume() to go
+ * on with the store as it was. Who was waiting for a commit meanwhile decides anew. A pause of more
+ * than a second ends exclusive work.
+ */
+void host_pause(struct host *host, void (*paused)(void *ctx), void *ctx);
+void host_resume(struct host *host);
+/* Ends the pause. `fresh` is an open handle, taken over, or NULL: opened when it is needed. */
+void host_switch_store(struct host *host, const struct state_form *form, struct store *fresh);
+const struct state_form *host_form(const struct host *host);
 
 struct control *host_control(struct host *host);
 struct sys_queue *host_calls(struct host *host); /* what api_handle() posts to */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "control/internal.h"
+
+/*
+ * The record `control`: which nodes decide, and on which form of the store (docs/control-nodes.md).
+ * No record: one control node, this one, as `init` made it. What `grow`, `shrink` and `replace` are
+ * doing (`operation`) is kept as it is.
+ */
+
+static enum ctl_seat_state seat_from(struct sk_str name)
+{
+    return sk_str_is(name, "member")    ? CTL_SEAT_MEMBER
+           : sk_str_is(name, "leaving") ? CTL_SEAT_LEAVING
+                                        : CTL_SEAT_JOINING;
+}
+
+const char *ctl_seat_name(enum ctl_seat_state state)
+{
+    return state == CTL_SEAT_MEMBER ? "member" : state == CTL_SEAT_LEAVING ? "leaving" : "joining";
+}
+
+void ctl_roster_clear(struct control *c)
+{
+    struct ctl_roster *r = &c->roster;
+
+    for (size_t i = 0; i < r->count; i++) {
+        free(r->seats[i].node);
+    }
+    free(r->raw);
+    free(r->operation);
+    *r = (struct ctl_roster){0};
+    c->dirty_all = true; /* every node is told where control is */
+}
+
+void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
+                      int64_t mod_rev)
+{
+    struct ctl_roster *r = &c->roster;
+    const struct sk_node *list = sk_map_seq(rec, "members");
+    const struct sk_node *operation = sk_map_get(rec, SK_STR("operation"));
+
+    ctl_roster_clear(c);
+    ctl_set(&r->raw, raw);
+    r->mod_rev = mod_rev;
+    r->etcd = sk_str_is(sk_map_str(rec, "store", SK_STR("sqlite")), "etcd");
+    r->external = sk_map_bool(rec, "external", false);
+    for (uint32_t i = 0; list != NULL && i < list->count && r->count < CONTROL_MEMBERS_MAX; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        struct sk_str node = sk_map_str(row, "node", SK_STR(""));
+        if (sk_str_is_label(node)) {
+            r->seats[r->count].node = ctl_dup(node);
+            r->seats[r->count].port = sk_map_int(row, "port", 0);
+            r->seats[r->count++].state = seat_from(sk_map_str(row, "state", SK_STR("")));
+        }
+    }
+    if (operation != NULL && operation->kind == SK_MAP) {
+        struct sk_buf out = SK_BUF_INIT;
+        struct sk_jw w;
+        sk_jw_init(&w, &out);
+        sk_jw_node(&w, operation);
+        r->operation = sk_buf_steal(&out, NULL);
+    }
+}
+
+const struct ctl_seat *ctl_roster_seat(const struct control *c, struct sk_str node)
+{
+    for (size_t i = 0; i < c->roster.count; i++) {
+        if (sk_str_is(node, c->roster.seats[i].node)) {
+            return &c->roster.seats[i];
+        }
+    }
+    return NULL;
+}
+
+bool control_is_control(const struct control *c, struct sk_str node)
+{
+    const struct ctl_seat *seat = ctl_roster_seat(c, node);
+
+    if (c->roster.count == 0) {
+        return sk_str_is(node, c->own_node);
+    }
+    return seat != NULL && seat->state != CTL_SEAT_LEAVING;
+}
+
+/* Where every node keeps a channel to. Without a record nodes keep what they were told at join. */
+void ctl_roster_controls(const struct control *c, struct sk_jw *w)
+{
+    if (c->roster.count == 0) {
+        return;
+    }
+    sk_jw_key(w, "controls");
+    sk_jw_arr(w);
+    for (size_t i = 0; i < c->roster.count; i++) {
+        struct sk_buf address = SK_BUF_INIT;
+        if (c->roster.seats[i].state == CTL_SEAT_MEMBER &&
+            control_channel_address(c, sk_str(c->roster.seats[i].node), &address)) {
+            sk_jw_str(w, sk_buf_str(&address));
+        }
+        sk_buf_release(&address);
+    }
+    sk_jw_arr_end(w);
+}
+
+bool control_channel_address(const struct control *c, struct sk_str node, struct sk_buf *out)
+{
+    const struct ctl_node *n = ctl_node(c, node);
+    const struct ctl_seat *seat = ctl_roster_seat(c, node);
+    int64_t port = seat != NULL && seat->port > 0 ? seat->port : c->channel_port;
+
+    if (n == NULL) {
+        return false;
+    }
+    if (strchr(n->address, ':') != NULL) {
+        sk_buf_printf(out, "[%s]:%lld", n->address, (long long)port);
+    } else {
+        sk_buf_printf(out, "%s:%lld", n->address, (long long)port);
+    }
+    return true;
+}
