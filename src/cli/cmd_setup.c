@@ -122,10 +122,23 @@ static int read_setup(const struct cli *cli, struct daemon_setup *setup, struct 
     return 0;
 }
 
+/* The one time that it is shown. */
+static void print_code(const char *code, struct sk_buf *out)
+{
+    sk_buf_printf(out,
+                  "\nrecovery code:     %s\n                   write it down and keep it away from "
+                  "these servers: it alone opens backups, and\n                   nobody can show "
+                  "it again\n",
+                  code);
+}
+
 static void print_setup(const struct cli *cli, const struct daemon_setup *setup, const char *format)
 {
     const struct daemon_config *c = &setup->config;
+    char code[SEAL_CODE_TEXT_SIZE];
     struct sk_buf out = SK_BUF_INIT;
+
+    seal_code_print(&setup->code, code);
 
     if (cli->json) {
         struct sk_jw w;
@@ -139,6 +152,9 @@ static void print_setup(const struct cli *cli, const struct daemon_setup *setup,
         sk_jw_kcstr(&w, "prefix", c->prefix);
         sk_jw_kcstr(&w, "data", c->dir);
         sk_jw_kcstr(&w, "control", c->controls[0]);
+        if (c->is_control) {
+            sk_jw_kcstr(&w, "recovery_code", code);
+        }
         sk_jw_obj_end(&w);
         sk_buf_addc(&out, '\n');
     } else {
@@ -153,10 +169,12 @@ static void print_setup(const struct cli *cli, const struct daemon_setup *setup,
                 "runs)\n"
                 "                   skerry join %s --site NAME < token    (on the other server)\n",
                 c->controls[0]);
+            print_code(code, &out);
         }
     }
     cli_write(sk_buf_str(&out));
-    sk_buf_release(&out);
+    explicit_bzero(code, sizeof(code));
+    seal_wipe(&out);
 }
 
 static int run_init(struct cli *cli, struct sk_err *err)
@@ -175,6 +193,7 @@ static int run_init(struct cli *cli, struct sk_err *err)
         return err->code;
     }
     print_setup(cli, &setup, "skerry.init/1");
+    explicit_bzero(&setup.code, sizeof(setup.code));
     return 0;
 }
 

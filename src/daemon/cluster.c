@@ -316,24 +316,40 @@ static void on_refused(void *ctx, const char *address, const struct sk_err *why)
 
 /* ---- life ---- */
 
-static int load_probe_key(struct cluster *cluster, const char *dir, struct sk_err *err)
+static int load_probe_key(struct cluster *cluster, const struct vault *vault, struct sk_err *err)
 {
     struct sk_buf buf = SK_BUF_INIT;
     uint8_t key[PROBE_KEY_BYTES];
-    char path[512];
-    int r;
+    int r = vault_get(vault, VAULT_PROBE_KEY, &buf, err);
 
-    (void)snprintf(path, sizeof(path), "%s/probe.key", dir);
-    r = sys_file_read(path, 1024, &buf, err);
     if (r == 0 && !sk_unhex(sk_buf_str(&buf), key, sizeof(key))) {
-        r = sk_err_set(err, SK_ERR_CORRUPT, "'%s' does not hold %d bytes in hex", path,
-                       PROBE_KEY_BYTES);
+        r = sk_err_set(err, SK_ERR_CORRUPT, "the sealed '" VAULT_PROBE_KEY "' is no key");
     }
     if (r == 0) {
         sk_hex(key, sizeof(key), cluster->probe_key);
     }
     explicit_bzero(key, sizeof(key));
-    sk_buf_release(&buf);
+    seal_wipe(&buf);
+    return r;
+}
+
+static int load_ca(struct cluster *cluster, const struct cluster_config *config, struct sk_err *err)
+{
+    struct sk_buf key = SK_BUF_INIT, pem = SK_BUF_INIT;
+    char path[512];
+    int r;
+
+    (void)snprintf(path, sizeof(path), "%s/ca.pem", config->control_dir);
+    r = vault_get(config->vault, VAULT_CA_KEY, &key, err);
+    r = r < 0 ? r : sys_file_read(path, NET_PEM_BYTES_MAX, &pem, err);
+    if (r == 0) {
+        r = net_ca_read(sk_buf_str(&key), sk_buf_str(&pem), &cluster->ca, err);
+        if (r < 0) {
+            (void)sk_err_wrap(err, "'%s'", config->control_dir);
+        }
+    }
+    seal_wipe(&key);
+    sk_buf_release(&pem);
     return r;
 }
 
@@ -376,8 +392,7 @@ int cluster_new(uv_loop_t *loop, const struct cluster_config *config, struct clu
 
     cluster->revoked = config->revoked;
     (void)snprintf(cluster->own_node, sizeof(cluster->own_node), "%s", config->config->node);
-    if (net_ca_load(config->control_dir, &cluster->ca, err) < 0 ||
-        load_probe_key(cluster, config->control_dir, err) < 0 ||
+    if (load_ca(cluster, config, err) < 0 || load_probe_key(cluster, config->vault, err) < 0 ||
         start_host(cluster, loop, config, err) < 0 ||
         listen_channel(cluster, loop, config, err) < 0) {
         cluster_free(cluster);

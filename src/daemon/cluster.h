@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "daemon/config.h"
 #include "daemon/host.h"
+#include "daemon/vault.h"
 #include "net/channel.h"
 #include "net/identity.h"
 
@@ -20,7 +21,8 @@ struct cluster_config {
     const struct daemon_config *config;
     const struct net_identity *identity;
     struct net_revoked *revoked; /* shared with the node's own client; changed here */
-    const char *control_dir;     /* with the CA and probe.key */
+    const char *control_dir;     /* with the CA's certificate and the state */
+    const struct vault *vault;   /* open; the keys of the CA and of the probes */
     const char *boot;
     void (*failed)(void *ctx, const struct sk_err *err);
     void *ctx;

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "control/control.h"
 #include "daemon/supervise.h"
+#include "daemon/vault.h"
 #include "net/address.h"
 #include "net/enrol.h"
 #include "net/identity.h"
@@ -165,25 +166,38 @@ static int fill_facts(struct daemon_setup *setup, struct daemon_facts *facts, st
     return 0;
 }
 
-static int make_probe_key(const char *dir, struct sk_err *err)
+static int make_probe_key(struct vault *vault, struct sk_err *err)
 {
     uint8_t key[PROBE_KEY_BYTES];
     char hex[2 * PROBE_KEY_BYTES + 1];
-    char path[1024];
     int r;
 
     sys_random(key, sizeof(key));
     sk_hex(key, sizeof(key), hex);
-    (void)snprintf(path, sizeof(path), "%s/probe.key", dir);
-    r = sys_file_write(path, sk_str(hex), 0600, err);
+    r = vault_put(vault, VAULT_PROBE_KEY, sk_str(hex), err);
     explicit_bzero(key, sizeof(key));
     explicit_bzero(hex, sizeof(hex));
     return r;
 }
 
+/* The authority's key sealed, its certificate beside it. */
+static int keep_ca(const struct net_ca *ca, struct vault *vault, const char *dir,
+                   struct sk_err *err)
+{
+    struct sk_buf key = SK_BUF_INIT;
+    char path[1024];
+    int r = net_ca_key(ca, &key, err);
+
+    (void)snprintf(path, sizeof(path), "%s/ca.pem", dir);
+    r = r < 0 ? r : vault_put(vault, VAULT_CA_KEY, sk_buf_str(&key), err);
+    r = r < 0 ? r : sys_file_write(path, sk_str(net_ca_pem(ca)), 0644, err);
+    net_pem_wipe(&key);
+    return r;
+}
+
 /* A CA, and this node's own certificate from it. */
 static int make_identity(const struct daemon_setup *setup, const struct folders *f,
-                         struct net_cert_info *ret_info, struct sk_err *err)
+                         struct vault *vault, struct net_cert_info *ret_info, struct sk_err *err)
 {
     struct net_ca *ca = NULL;
     struct net_identity id = {0};
@@ -196,7 +210,7 @@ static int make_identity(const struct daemon_setup *setup, const struct folders 
                               .wall_ms = sys_wall_ms()};
     int r = net_ca_new(setup->cluster, issue.wall_ms, &ca, err);
 
-    r = r < 0 ? r : net_ca_save(ca, f->control, err);
+    r = r < 0 ? r : keep_ca(ca, vault, f->control, err);
     r = r < 0 ? r : net_key_new(&key, err);
     r = r < 0 ? r : net_csr_new(sk_buf_str(&key), setup->config.node, &csr, err);
     r = r < 0 ? r : net_ca_issue(ca, sk_buf_str(&csr), &issue, &cert, ret_info, err);
@@ -287,6 +301,21 @@ static int write_state(struct daemon_setup *setup, const struct folders *f,
     return r;
 }
 
+static int make_secrets(struct daemon_setup *setup, const struct folders *f,
+                        struct net_cert_info *ret_info, struct sk_err *err)
+{
+    struct vault *vault = NULL;
+    int r = vault_create(f->control, setup->cluster, &setup->code, &vault, err);
+
+    if (r == SK_ERR_CONFLICT) {
+        (void)sk_err_fix(err, "remove that folder if it is left from an init that was cut short");
+    }
+    r = r < 0 ? r : make_identity(setup, f, vault, ret_info, err);
+    r = r < 0 ? r : make_probe_key(vault, err);
+    vault_free(vault);
+    return r;
+}
+
 int daemon_init(struct daemon_setup *setup, struct sk_err *err)
 {
     struct daemon_config *config = &setup->config;
@@ -305,7 +334,7 @@ int daemon_init(struct daemon_setup *setup, struct sk_err *err)
                    config->channel_port);
     config->ncontrols = 1;
     config->is_control = true;
-    if (make_identity(setup, &f, &info, err) < 0 || make_probe_key(f.control, err) < 0 ||
+    if (make_secrets(setup, &f, &info, err) < 0 ||
         write_state(setup, &f, &facts, info.serial, err) < 0 ||
         give_to_user(config, &f, true, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
@@ -363,9 +392,15 @@ static const struct {
     mode_t mode;
     bool optional;
 } kept_files[] = {
-    {"control/ca.key", 0600, false},    {"control/ca.pem", 0644, false},
-    {"control/probe.key", 0600, false}, {"identity/node.key", 0600, false},
-    {"identity/node.pem", 0644, false}, {"identity/ca.pem", 0644, false},
+    {"control/ca.key.sealed", 0600, false},
+    {"control/ca.pem", 0644, false},
+    {"control/probe.key.sealed", 0600, false},
+    {"control/unseal.key", 0600, false},
+    {"control/cluster.key.sealed", 0600, false},
+    {"control/recovery.json", 0600, true},
+    {"identity/node.key", 0600, false},
+    {"identity/node.pem", 0644, false},
+    {"identity/ca.pem", 0644, false},
     {"identity/probe.key", 0600, true},
 };
 

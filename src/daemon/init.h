@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "daemon/config.h"
+#include "net/seal.h"
 
 /*
  * How a server gets its identity: as the first of a cluster (init), or from a cluster that it
@@ -22,6 +23,7 @@ struct daemon_setup {
     int64_t cpus_nano, memory_bytes, disk_bytes; /* 0 = detected */
     const char *control;                         /* join: "host:7400" */
     struct sk_str token;                         /* join */
+    struct seal_code code; /* init: out; the recovery code, to be shown once and wiped */
 };
 
 /* SK_ERR_CONFLICT when the folder holds a server already. Fills setup->config. */

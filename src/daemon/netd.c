@@ -17,7 +17,8 @@ struct netd {
     uv_loop_t loop;
     uv_signal_t on_term, on_int;
     struct net_revoked *revoked;
-    struct cluster *cluster; /* control nodes only, as is doors */
+    struct vault *vault; /* control nodes only, as are cluster and doors */
+    struct cluster *cluster;
     struct doors *doors;
     struct member *member;
     struct sk_err failed;
@@ -43,6 +44,8 @@ static void stop(struct netd *netd)
     netd->member = NULL;
     cluster_free(netd->cluster);
     netd->cluster = NULL;
+    vault_free(netd->vault);
+    netd->vault = NULL;
     /* Not closed yet: a second signal (of the supervisor, beside that of its group) would kill.
      * They hold the loop no longer, which ends with all that was freed above. */
     uv_unref((uv_handle_t *)&netd->on_term);
@@ -91,6 +94,10 @@ static int start_control(struct netd *netd, const struct daemon_config *config,
                                  .ctx = netd};
 
     (void)snprintf(dir, sizeof(dir), "%s/control", config->dir);
+    if (vault_load(dir, identity->info.cluster, &netd->vault, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    cfg.vault = netd->vault;
     if (cluster_new(&netd->loop, &cfg, &netd->cluster, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }

@@ -12,7 +12,6 @@
 #include "net/address.h"
 #include "net/x509.h"
 #include "sys/clock.h"
-#include "sys/file.h"
 
 struct net_ca {
     X509 *cert;
@@ -134,37 +133,9 @@ int net_ca_new(const char *cluster, int64_t wall_ms, struct net_ca **ret, struct
     return 0;
 }
 
-static void path_of(char *out, size_t size, const char *dir, const char *name)
+int net_ca_key(const struct net_ca *ca, struct sk_buf *ret_key_pem, struct sk_err *err)
 {
-    (void)snprintf(out, size, "%s/%s", dir, name);
-}
-
-int net_ca_save(const struct net_ca *ca, const char *dir, struct sk_err *err)
-{
-    char key_path[4200], cert_path[4200];
-    struct sk_buf old = SK_BUF_INIT;
-    struct sk_buf key = SK_BUF_INIT;
-    int rc;
-
-    path_of(key_path, sizeof(key_path), dir, "ca.key");
-    path_of(cert_path, sizeof(cert_path), dir, "ca.pem");
-    rc = sys_file_read(cert_path, NET_PEM_BYTES_MAX, &old, err);
-    if (rc == 0) {
-        bool same = sk_str_eq(sk_buf_str(&old), sk_str(ca->pem));
-        sk_buf_release(&old);
-        if (!same) {
-            return sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds another authority", cert_path);
-        }
-    } else if (rc != SK_ERR_NOT_FOUND) {
-        return rc;
-    }
-    sk_err_clear(err);
-    rc = net_key_print(ca->key, &key, err);
-    if (rc == 0) {
-        rc = sys_file_write(key_path, sk_buf_str(&key), 0600, err);
-    }
-    net_pem_wipe(&key);
-    return rc < 0 ? rc : sys_file_write(cert_path, sk_str(ca->pem), 0644, err);
+    return net_key_print(ca->key, ret_key_pem, err);
 }
 
 /* The cluster's name is the O of the authority's own name. */
@@ -182,36 +153,20 @@ static int read_cluster(X509 *cert, char ret[NET_NAME_SIZE])
     return 0;
 }
 
-int net_ca_load(const char *dir, struct net_ca **ret, struct sk_err *err)
+int net_ca_read(struct sk_str key_pem, struct sk_str ca_pem, struct net_ca **ret,
+                struct sk_err *err)
 {
-    char path[4200];
-    struct sk_buf key = SK_BUF_INIT;
-    struct sk_buf pem = SK_BUF_INIT;
-    struct net_ca *ca;
-    int rc;
+    struct net_ca *ca = sk_xcalloc(1, sizeof(*ca));
 
-    path_of(path, sizeof(path), dir, "ca.key");
-    rc = sys_file_read(path, NET_PEM_BYTES_MAX, &key, err);
-    if (rc < 0) {
-        net_pem_wipe(&key);
-        return rc;
-    }
-    path_of(path, sizeof(path), dir, "ca.pem");
-    rc = sys_file_read(path, NET_PEM_BYTES_MAX, &pem, err);
-    if (rc < 0) {
-        net_pem_wipe(&key);
-        sk_buf_release(&pem);
-        return rc;
-    }
-    ca = sk_xcalloc(1, sizeof(*ca));
-    ca->key = net_key_parse(sk_buf_str(&key), NULL);
-    net_pem_wipe(&key);
-    ca->cert = net_x509_parse(sk_buf_str(&pem), path, NULL);
-    ca->pem = sk_buf_steal(&pem, NULL);
+    ca->key = net_key_parse(key_pem, NULL);
+    ca->cert = net_x509_parse(ca_pem, "the authority's certificate", NULL);
+    ca->pem = sk_xstrndup(ca_pem.ptr ? ca_pem.ptr : "", ca_pem.len);
     if (!ca->key || !ca->cert || X509_check_private_key(ca->cert, ca->key) != 1 ||
         X509_check_ca(ca->cert) != 1 || read_cluster(ca->cert, ca->cluster) < 0) {
         net_ca_free(ca);
-        return net_ossl_err(err, SK_ERR_CORRUPT, "the authority in '%s' is damaged", dir);
+        return net_ossl_err(err, SK_ERR_CORRUPT,
+                            "the authority's key and certificate are damaged, or not of each "
+                            "other");
     }
     *ret = ca;
     return 0;

@@ -22,8 +22,8 @@
  * stolen node cannot pose as one. Nothing of a request but its public key is believed: names come
  * from the caller.
  *
- * Files (written atomically): DIR/control/{ca.pem,ca.key}; DIR/identity/{node.key,node.pem,ca.pem}.
- * Keys have mode 0600. Private keys in memory are wiped when freed.
+ * Files (written atomically): DIR/identity/{node.key,node.pem,ca.pem}. Keys have mode 0600. The
+ * authority's key rests sealed (daemon/vault.h). Private keys in memory are wiped when freed.
  *
  * Threads: the functions share nothing; struct net_revoked belongs to one thread.
  * Sources: RFC 5280, RFC 8446; OpenSSL 3.0's manual pages.
@@ -58,11 +58,11 @@ struct net_ca;
 
 /* A new authority for `cluster` (a label), not yet on disk. */
 int net_ca_new(const char *cluster, int64_t wall_ms, struct net_ca **ret, struct sk_err *err);
-/* DIR/ca.pem and DIR/ca.key; the folder must exist. Refuses to replace another CA: SK_ERR_CONFLICT.
- */
-int net_ca_save(const struct net_ca *ca, const char *dir, struct sk_err *err);
-/* SK_ERR_NOT_FOUND; SK_ERR_CORRUPT when key and certificate do not belong together. */
-int net_ca_load(const char *dir, struct net_ca **ret, struct sk_err *err);
+/* From what was kept. SK_ERR_CORRUPT also when key and certificate do not belong together. */
+int net_ca_read(struct sk_str key_pem, struct sk_str ca_pem, struct net_ca **ret,
+                struct sk_err *err);
+/* What is to be kept, sealed. Appends; wipe it: net_pem_wipe(). */
+int net_ca_key(const struct net_ca *ca, struct sk_buf *ret_key_pem, struct sk_err *err);
 void net_ca_free(struct net_ca *ca); /* NULL allowed */
 const char *net_ca_pem(const struct net_ca *ca);
 const char *net_ca_cluster(const struct net_ca *ca);

@@ -14,6 +14,7 @@ import subprocess
 import time
 
 from cluster import PYTHON, SERVE, SLOW, Cluster, Failed, alive, kill, in_turn, main, wait_until
+from vault import secret_file
 
 HELLO = {"v": 1, "type": "hello", "cluster": "skerry", "node": "fra-1", "incarnation": "0" * 32, "boot": "x",
          "protocol": [1, 1], "version": "test"}
@@ -97,7 +98,7 @@ def folders(c, r):
     r.equal("init twice: nothing is lost", snapshot(c.hub), before)
     orphan = os.path.join(c.dir, "orphan")  # a cluster's state whose node.json was lost
     shutil.copytree(os.path.join(c.hub.data, "control"), os.path.join(orphan, "control"))
-    keys = {name: open(os.path.join(orphan, "control", name), "rb").read() for name in ("ca.key", "probe.key")}
+    keys = {name: open(os.path.join(orphan, "control", name), "rb").read() for name in ("ca.key.sealed", "unseal.key")}
     args = c.setup_args(c.hub)
     args[args.index("--data") + 1] = orphan
     one_line(r, "init over a state", c.local(c.hub, "init", *args), (1,), "another cluster")
@@ -120,7 +121,7 @@ def snapshot(node):
     for folder in ("identity", "control"):
         base = os.path.join(node.data, folder)
         for name in sorted(os.listdir(base)) if os.path.isdir(base) else []:
-            if name in ("ca.key", "ca.pem", "node.key", "node.pem", "probe.key"):
+            if name in ("ca.pem", "node.key", "node.pem", "unseal.key") or name.endswith(".sealed"):
                 with open(os.path.join(base, name), "rb") as f:
                     found[f"{folder}/{name}"] = f.read()
     with open(os.path.join(node.data, "node.json"), "rb") as f:
@@ -199,7 +200,7 @@ def issue(c, name, common_name, extensions, days, foreign):
         f.write("basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\n" + extensions)
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", base + ".key")
     openssl("req", "-new", "-key", base + ".key", "-subj", f"/O=skerry/CN={common_name}", "-out", base + ".csr")
-    ca = [os.path.join(control, "ca.pem"), os.path.join(control, "ca.key")]
+    ca = [os.path.join(control, "ca.pem"), secret_file(c.hub.data, "ca.key", c.dir)]
     if foreign:
         ca = [base + "-ca.pem", base + "-ca.key"]
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", ca[1])
@@ -304,8 +305,9 @@ def damage(c, r):
     for where, path, bad in (
             (node, "node.json", b"{"), (node, "node.json", b'{"v":1}'), (node, "node.json", b"\0" * 100),
             (node, "identity/node.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n"), (node, "identity/node.key", b""),
-            (node, "identity/ca.pem", b"nothing"), (c.hub, "control/ca.key", b"nothing"),
-            (c.hub, "control/probe.key", b"zz"), (c.hub, "control/state.db", b"no database at all" * 300)):
+            (node, "identity/ca.pem", b"nothing"), (c.hub, "control/ca.pem", b"nothing"),
+            (c.hub, "control/ca.key.sealed", b"nothing"), (c.hub, "control/probe.key.sealed", b'{"v":1}'),
+            (c.hub, "control/unseal.key", b"zz"), (c.hub, "control/state.db", b"no database at all" * 300)):
         name = f"damaged {where.name}/{path} ({bad[:8]!r})"
         where.stop()
         full = os.path.join(where.data, path)
@@ -319,7 +321,7 @@ def damage(c, r):
         with open(where.log, "w", encoding="utf-8"):
             pass
         where.start()
-        short = path if path in ("node.json", "control/probe.key") else os.path.dirname(path)
+        short = path if path in ("node.json", "control/unseal.key") or path.endswith(".sealed") else os.path.dirname(path)
         try:
             text = wait_until(f"{name}: said", lambda: short in where.log_text() and where.log_text(), 10)
         except Failed:

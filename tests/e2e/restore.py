@@ -69,7 +69,7 @@ def take(c, r, where):
     r.equal("backup: a whole state", store.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
     store.close()
     modes = {name: os.stat(os.path.join(where, name)).st_mode & 0o777
-             for name in ("", "control", "identity", "control/state.db", "control/ca.key", "control/probe.key", "identity/node.key")}
+             for name in ("", "control", "identity", "control/state.db", "control/unseal.key", "control/ca.key.sealed", "identity/node.key")}
     r.equal("backup: for its owner alone", {k: v for k, v in modes.items() if v & 0o077}, {})
     r.equal("backup over another one", c.cli("backup", where)[0], 1)
     node = c.nodes["fra-1"]
@@ -95,7 +95,7 @@ def burnt(c, r):
     r.check("no state, no answer", c.cli("status")[0] != 0)
     code, out, err = c.local(c.hub, "restore", where + "-none")
     r.check("restore of nothing", code != 0 and "no whole backup" in err and not os.path.exists(c.hub.data), (code, err))
-    for name in ("control/state.db", "control/ca.key"):
+    for name in ("control/state.db", "control/unseal.key"):
         broken = os.path.join(c.dir, "broken")
         shutil.copytree(where, broken)
         if name.endswith("db"):

@@ -13,6 +13,7 @@ import time
 
 from bad import HELLO, frame, say
 from cluster import SLOW, Cluster, kill, in_turn, main, wait_until
+from vault import secret
 
 SLEEPERS = """name: s
 services:
@@ -133,9 +134,7 @@ def echoed(node, key, asker):
 
 def probe_key(c, r):
     node = c.nodes["fra-1"]
-    with open(os.path.join(c.hub.data, "control/probe.key"), "rb") as f:
-        key = f.read().strip()
-    key = bytes.fromhex(key.decode()) if len(key) == 64 else key
+    key = bytes.fromhex(secret(c.hub.data, "probe.key").decode())
     path = os.path.join(node.data, "identity/probe.key")
     r.check("a probe with the key is answered", wait_until("an echo", lambda: echoed(node, key, "hub-1"), 10))
     r.check("one with another key is not", not echoed(node, os.urandom(32), "hub-1"))
