@@ -275,7 +275,8 @@ static void check_overlay(struct sim *s, size_t control, struct sk_str value)
                 continue;
             }
             s->moves++;
-            if (!reason_to_move(s, control, sim_node_index(s, sk_str(now.node)))) {
+            if (!sim_peek_moving(s->controls[control].c, now.project, now.service, now.replica) &&
+                !reason_to_move(s, control, sim_node_index(s, sk_str(now.node)))) {
                 sim_fail(s, SIM_NEEDLESS,
                          "%s/%s.%" PRId64 " moves from %s to %.*s, and nothing ails %s",
                          now.project, now.service, now.replica, now.node, SK_PRI(to), now.node);
@@ -324,11 +325,16 @@ static void remember_places(struct sim *s, size_t control)
             work_of(s, sk_str(rows[i].project), sk_str(rows[i].service), rows[i].replica);
         s->places[i].node = rows[i].node ? sim_node_index(s, sk_str(rows[i].node)) : -1;
     }
-    s->settling = true;
+}
+
+static bool says(struct sk_str value, const char *what)
+{
+    return memmem(value.ptr, value.len, what, strlen(what)) != NULL;
 }
 
 void sim_check_commit(struct sim *s, size_t control, const struct control_txn *txn)
 {
+    s->ret_step = SIM_RET_NONE;
     for (size_t i = 0; i < txn->nops; i++) {
         const struct control_op *op = &txn->ops[i];
         if (op->remove) {
@@ -338,9 +344,12 @@ void sim_check_commit(struct sim *s, size_t control, const struct control_txn *t
             check_overlay(s, control, op->value);
         } else if (sk_str_starts(op->key, SK_STR(PREFIX "instances/"))) {
             check_told_to_stop(s, control, after(op->key, PREFIX "instances/"), op->value);
-        } else if (sk_str_starts(op->key, SK_STR(PREFIX "events/")) &&
-                   memmem(op->value.ptr, op->value.len, "\"what\":\"settle\"", 15)) {
-            remember_places(s, control);
+        } else if (sk_str_starts(op->key, SK_STR(PREFIX "events/"))) {
+            bool begins = says(op->value, "\"what\":\"return_begun\"");
+            if (begins || says(op->value, "\"what\":\"return_done\"")) {
+                remember_places(s, control);
+                s->ret_step = begins ? SIM_RET_BEGINS : SIM_RET_ENDS;
+            }
         }
     }
 }
@@ -375,7 +384,7 @@ static void check_site(struct sim *s, size_t control, size_t site)
     }
 }
 
-static void check_settled(struct sim *s, size_t control)
+static int64_t places_changed(struct sim *s, size_t control)
 {
     int64_t moved = 0;
 
@@ -386,10 +395,33 @@ static void check_settled(struct sim *s, size_t control)
             moved += (now.node ? sim_node_index(s, sk_str(now.node)) : -1) != s->places[i].node;
         }
     }
-    s->settled_moves += (uint64_t)moved;
-    if (moved > (s->return_moves < 0 ? 0 : s->return_moves)) {
-        sim_fail(s, SIM_BUDGET, "%" PRId64 " replicas move by themselves, %" PRId64 " may", moved,
-                 s->return_moves);
+    return moved;
+}
+
+/* Neither its begin nor its end moves anything; what moves between them, unless a person said so,
+ * is within the budget. */
+static void check_return(struct sim *s, size_t control)
+{
+    bool by_control = false;
+    bool under_way = sim_peek_return(s->controls[control].c, &by_control);
+
+    if (s->ret_committed && s->ret_step != SIM_RET_NONE) {
+        int64_t moved = places_changed(s, control);
+        if (moved > 0) {
+            sim_fail(s, SIM_BUDGET, "%" PRId64 " replicas move at the %s of a return", moved,
+                     s->ret_step == SIM_RET_BEGINS ? "begin" : "end");
+        }
+        s->returning = s->ret_step == SIM_RET_BEGINS;
+        s->ret_step = SIM_RET_NONE;
+    }
+    s->ret_committed = false;
+    s->returning = s->returning && under_way && by_control;
+    if (s->returning) {
+        s->returned_moves = places_changed(s, control);
+        if (s->returned_moves > (s->return_moves < 0 ? 0 : s->return_moves)) {
+            sim_fail(s, SIM_BUDGET, "%" PRId64 " replicas move by themselves, %" PRId64 " may",
+                     s->returned_moves, s->return_moves);
+        }
     }
 }
 
@@ -420,10 +452,7 @@ void sim_check_step(struct sim *s, size_t control)
                      s->nodes[i].name, s->nodes[i].assigned_rev);
         }
     }
-    if (s->settling && s->settle_done) {
-        s->settling = s->settle_done = false;
-        check_settled(s, control);
-    }
+    check_return(s, control);
 }
 
 void sim_check_told(struct sim *s, size_t control, size_t node, const struct sim_heard *heard,
@@ -439,9 +468,10 @@ void sim_check_revision(struct sim *s, size_t control, const struct sim_store_an
     struct sim_control *k = &s->controls[control];
     bool loaded = a->kind == CONTROL_EV_LOADED;
 
-    s->settle_done = s->settling;
+    s->ret_committed = s->ret_step != SIM_RET_NONE;
     if (!loaded && a->result != CONTROL_TXN_OK) {
-        s->settling = s->settle_done = false;
+        s->ret_committed = false;
+        s->ret_step = SIM_RET_NONE;
         return;
     }
     if (loaded ? a->revision < k->revision_seen : a->revision <= k->revision_seen) {

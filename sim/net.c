@@ -246,8 +246,8 @@ void sim_on_arrive(struct sim *s, struct sim_event *e)
         return;
     }
     if (m->kind != SIM_CLOSE && m->number != (m->up ? ch->up.got : ch->down.got)) {
-        /* it overtook one that waited for a paused process */
-        sim_post(s, 1, SIM_EV_ARRIVE, SIM_DAEMON, e->a, e->b, 0, m);
+        /* it overtook one that waits for a paused process: perhaps for seconds */
+        sim_post(s, SIM_MS, SIM_EV_ARRIVE, SIM_DAEMON, e->a, e->b, 0, m);
         return;
     }
     (m->up ? &ch->up : &ch->down)->got += m->kind != SIM_CLOSE;

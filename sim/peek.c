@@ -70,6 +70,25 @@ bool sim_peek_place(const struct control *c, const char *project, const char *se
     return false;
 }
 
+bool sim_peek_return(const struct control *c, bool *ret_by_control)
+{
+    *ret_by_control = c->ret.begun_by != NULL && strcmp(c->ret.begun_by, "control") == 0;
+    return c->ret.begun_by != NULL;
+}
+
+bool sim_peek_moving(const struct control *c, const char *project, const char *service,
+                     int64_t replica)
+{
+    for (size_t i = 0; i < c->ret.nmoving; i++) {
+        const struct ctl_moving *m = &c->ret.moving[i];
+        if (m->replica == replica && strcmp(m->project, project) == 0 &&
+            strcmp(m->service, service) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool sim_peek_knows(const struct control *c, const char *id, int *ret_state, bool *ret_healthy)
 {
     struct ctl_inst *i = NULL;

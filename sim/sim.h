@@ -389,10 +389,11 @@ struct sim {
     struct {
         size_t work;
         int node;
-    } places[256]; /* before a settling */
+    } places[256]; /* before a return began, or ended */
     size_t nplaces;
-    bool settling, settle_done;
-    uint64_t settled_moves;
+    enum { SIM_RET_NONE, SIM_RET_BEGINS, SIM_RET_ENDS } ret_step; /* in the commit under way */
+    bool ret_committed, returning;
+    int64_t returned_moves; /* of the one under way */
     int64_t acked_rev[SIM_PROJECTS], project_gone_rev[SIM_PROJECTS];
     char broken[600];
     const char *rule; /* "" as long as nothing broke */
@@ -582,6 +583,11 @@ bool sim_peek_site_lost(const struct control *c, const char *site);
 size_t sim_peek_places(const struct control *c, struct sim_peek *ret, size_t max);
 bool sim_peek_place(const struct control *c, const char *project, const char *service,
                     int64_t replica, struct sim_peek *ret);
+/* Something moves back after a return; by itself, or because somebody said so. */
+bool sim_peek_return(const struct control *c, bool *ret_by_control);
+/* It is on its way back, and may be told to go where it came from. */
+bool sim_peek_moving(const struct control *c, const char *project, const char *service,
+                     int64_t replica);
 bool sim_peek_node_lost(const struct control *c, const char *node);
 bool sim_peek_knows(const struct control *c, const char *id, int *ret_state, bool *ret_healthy);
 /* False: control has not told that node anything, or has no word of it. */

@@ -201,6 +201,19 @@ static void random_target(struct sim *s, enum control_request_kind kind)
     send(s, &r);
 }
 
+static void random_return(struct sim *s)
+{
+    struct control_request r = {.kind = CONTROL_REQ_RETURN};
+
+    r.u.ret.hold = sim_below(s, 3) == 0;
+    r.u.ret.go = !r.u.ret.hold;
+    r.u.ret.max_moves = r.u.ret.go && sim_below(s, 2) == 0 ? sim_between(s, 1, 3) : -1;
+    r.u.ret.automatic = (int)sim_below(s, 4) - 2;
+    r.u.ret.delay_ms = sim_below(s, 3) == 0 ? sim_between(s, 0, 20000) : -1;
+    sim_say(s, "somebody says of a return: %s", r.u.ret.hold ? "hold" : "go");
+    send(s, &r);
+}
+
 void sim_on_user(struct sim *s, struct sim_event *e)
 {
     struct control_request r = {0};
@@ -215,7 +228,7 @@ void sim_on_user(struct sim *s, struct sim_event *e)
     if (!reachable(s)) {
         return;
     }
-    switch (sim_below(s, 12)) {
+    switch (sim_below(s, 13)) {
     case 0:
         random_target(s, CONTROL_REQ_DRAIN);
         break;
@@ -234,6 +247,9 @@ void sim_on_user(struct sim *s, struct sim_event *e)
         r.u.target.name = sk_str(project_names[sim_below(s, SIM_PROJECTS)]);
         sim_say(s, "somebody deletes %.*s", SK_PRI(r.u.target.name));
         send(s, &r);
+        break;
+    case 5:
+        random_return(s);
         break;
     default:
         random_apply(s);

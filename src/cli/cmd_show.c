@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/return_text.h"
 #include "cli/table.h"
 
 /* What is, for people: status, ps, nodes, sites, why. With --json each prints the API's own answer
@@ -155,6 +156,7 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
     draw_names(sk_map_seq(a, "sites_lost"), "LOST SITES: ", out);
     draw_names(sk_map_seq(a, "nodes_lost"), "LOST NODES: ", out);
     draw_unheard(sk_map_seq(a, "probes_unheard"), out);
+    return_line(sk_map_get(a, SK_STR("return")), out);
     draw_services(cli, sk_map_seq(a, "services"), out);
     draw_losses(sk_map_seq(a, "losses"), out);
     if (plan && plan->kind == SK_MAP) {

@@ -9,6 +9,7 @@
 extern const struct cli_command cmd_plan;
 extern const struct cli_command cmd_apply;
 extern const struct cli_command cmd_rebalance;
+extern const struct cli_command cmd_return;
 extern const struct cli_command cmd_inventory;
 extern const struct cli_command cmd_status;
 extern const struct cli_command cmd_ps;

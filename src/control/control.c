@@ -29,6 +29,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     c->queue_end = &c->queue;
     c->whole_ms = -1;
     c->stamp = 1;
+    ctl_return_clear(c);
     c->next_timer_ms = c->next_resend_ms = c->lease_free_ms = INT64_MAX;
     ctl_plan_refresh(c);
     *ret = c;
@@ -126,6 +127,10 @@ static void keys_known(const struct control *c, struct keys *k)
     for (size_t i = 0; i < c->npieces; i++) {
         SK_GROW(k->items, k->count, k->cap);
         k->items[k->count++] = sk_arena_printf(k->arena, CTL_PREFIX "%s", c->pieces[i]->key);
+    }
+    if (c->ret.raw != NULL) {
+        SK_GROW(k->items, k->count, k->cap);
+        k->items[k->count++] = SK_STR(CTL_PREFIX "return");
     }
     for (size_t i = 0; i < c->nlinks; i++) {
         SK_GROW(k->items, k->count, k->cap);
@@ -288,7 +293,7 @@ static void decide(struct control *c)
     }
     ctl_reconcile_step(c);
     requests_step(c);
-    ctl_settle_step(c);
+    ctl_return_step(c);
     ctl_address_step(c);
     notes_step(c);
 }
@@ -399,9 +404,6 @@ uint64_t control_deadline_ms(const struct control *c)
         sooner(c, c->next_lease_ms, &best);
         sooner(c, c->lease_free_ms, &best);
     }
-    if (c->noverlay > 0 && !c->settle_asked && c->whole_ms >= 0) {
-        int64_t started = c->loaded_ms + c->grace_ms;
-        sooner(c, ctl_i64_max(c->whole_ms, started) + CTL_SETTLE_MS, &best);
-    }
+    sooner(c, c->ret.next_ms, &best);
     return best == INT64_MAX ? UINT64_MAX : (uint64_t)best;
 }

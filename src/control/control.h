@@ -72,7 +72,7 @@ struct control_config {
     uint16_t ingress_port; /* where every site's ingress listens for routed hosts; 0 = 8080 */
     uint16_t channel_port; /* where control nodes listen for nodes; 0 = 7400 */
     int64_t grace_ms;      /* after LOADED nobody is judged before this passed; 0 = 5000 */
-    int64_t return_moves;  /* moves that may be made by themselves when something returned;
+    int64_t return_moves;  /* moves that may begin by themselves when something returned;
                               < 0 = none; 0 = 100 */
 };
 
@@ -168,6 +168,7 @@ enum control_request_kind {
     CONTROL_REQ_TOKEN_REVOKE, /* u.target.name = hash */
     CONTROL_REQ_KEY_CREATE,   /* u.key */
     CONTROL_REQ_KEY_REVOKE,   /* u.target.name = hash */
+    CONTROL_REQ_RETURN,       /* u.ret */
     CONTROL_REQ_COUNT
 };
 
@@ -213,8 +214,15 @@ struct control_request {
             struct sk_str hash, name;
             struct sk_str role; /* "admin" | "operator" | "viewer" */
         } key;
+        struct { /* at least one of them */
+            bool hold, go;
+            int64_t max_moves; /* with go; < 0: no bound */
+            int automatic;     /* 0 off, 1 on, < 0 as it is */
+            int64_t delay_ms;  /* 0 to CONTROL_RETURN_DELAY_MAX_MS; < 0 as it is */
+        } ret;
     } u;
 };
+#define CONTROL_RETURN_DELAY_MAX_MS (24 * 3600 * INT64_C(1000))
 
 enum control_txn_result { CONTROL_TXN_OK, CONTROL_TXN_CONFLICT, CONTROL_TXN_FAILED };
 
@@ -454,6 +462,7 @@ void control_sites_json(const struct control *c, struct sk_buf *out);    /* sker
 void control_projects_json(const struct control *c, struct sk_buf *out); /* skerry.projects/1 */
 void control_tokens_json(const struct control *c, struct sk_buf *out);   /* skerry.tokens/1 */
 void control_keys_json(const struct control *c, struct sk_buf *out);     /* skerry.keys/1 */
+void control_return_json(const struct control *c, struct sk_buf *out);   /* skerry.return/1 */
 /* skerry.events/1: those after `after`, oldest first, at most `limit`. */
 void control_events_json(const struct control *c, int64_t after, size_t limit, struct sk_buf *out);
 /* skerry.why/1. SK_ERR_NOT_FOUND. */

@@ -16,11 +16,7 @@
  *
  * Level-triggered: `stamp` changes with everything that could change the outcome, and a pass that
  * found nothing to do is not repeated until then. Nothing here stops or deletes anything.
- *
- * Settling: when nothing has been lost for a while and there is an overlay, a plan is made at a
- * price at which only written policies and goals move anything. If it stays within the budget it
- * becomes the plan in force (and the overlay ends, with what runs staying where it runs); else a
- * person is told.
+ * What goes back when nothing is lost any more: return.c.
  */
 
 bool ctl_fits(const struct ctl_node *n, int64_t cpus, int64_t memory, int64_t disk)
@@ -239,6 +235,7 @@ static void pass_commit(struct control *c, const struct pass *p)
     sk_jw_arr_end(&w);
     ctl_txn_doc(c, t, "overlay", sk_buf_str(&json), SK_STR("control"));
     sk_buf_release(&json);
+    ctl_return_end(c, t, false);
     struct sk_str text =
         sk_arena_printf(t->arena, "%zu replicas get another place: %.*s%s", p->found,
                         SK_PRI(sk_buf_str(&p->text)), p->found > 12 ? " ..." : "");
@@ -327,69 +324,4 @@ void ctl_failover_done(struct control *c, struct ctl_job *job)
         pass_commit(c, &p);
     }
     pass_release(c, &p);
-}
-
-/* ---- settling ---- */
-
-void ctl_settle_step(struct control *c)
-{
-    bool lost = ctl_any_lost(c);
-
-    if (lost || c->frozen) {
-        c->whole_ms = -1;
-        return;
-    }
-    if (c->whole_ms < 0) {
-        c->whole_ms = c->now_ms;
-        c->settle_asked = false;
-    }
-    if (c->settle_asked || c->noverlay == 0 || c->plan == NULL || c->pending != NULL ||
-        c->jobs[CTL_SLOT_OWN] != NULL || c->now_ms < c->whole_ms + CTL_SETTLE_MS ||
-        c->now_ms < c->loaded_ms + c->grace_ms + CTL_SETTLE_MS) {
-        return;
-    }
-    struct ctl_mods mods = {0};
-    struct ctl_job *job = ctl_job_new(c, CTL_JOB_SETTLE, &mods, c->projects, c->nprojects, false);
-    job->pub.why = "settle";
-    job->pub.input.move_price_hours = CTL_KEEP_PRICE_HOURS;
-    c->settle_asked = true;
-    ctl_job_send(c, job, CTL_SLOT_OWN);
-}
-
-void ctl_settle_done(struct control *c, struct ctl_job *job)
-{
-    const struct plan *plan = job->result;
-
-    if (job->basis != c->basis || ctl_any_lost(c) || c->frozen || plan == NULL) {
-        c->settle_asked = false;
-        c->whole_ms = c->now_ms;
-        return;
-    }
-    if (plan->verdict != PLAN_OK || !job->verified) {
-        ctl_note(c, "settle_unmet", SK_STR(""), SK_STR(""),
-                 "what was lost is back, but no plan meets the policies from here: "
-                 "skerry rebalance");
-        return;
-    }
-    if (c->return_moves < 0 || plan->nmoves > (size_t)c->return_moves) {
-        ctl_note(c, "settle_budget", SK_STR(""), SK_STR(""),
-                 "what was lost is back; %zu moves would be needed: skerry rebalance",
-                 plan->nmoves);
-        return;
-    }
-    struct ctl_txn *t = ctl_txn_new(NULL);
-    struct sk_buf text = SK_BUF_INIT;
-    sk_buf_printf(&text, "what was lost is back: %zu replicas move, the others stay where they run",
-                  plan->nmoves);
-    for (size_t i = 0; i < plan->nmoves && i < 8; i++) {
-        const struct plan_move *m = &plan->moves[i];
-        sk_buf_printf(&text, "%s%.*s/%.*s.%lld -> %.*s", i ? ", " : ": ", SK_PRI(m->project),
-                      SK_PRI(m->service), (long long)m->replica, SK_PRI(m->to));
-    }
-    ctl_notes_flush(c, t);
-    ctl_txn_event(
-        c, t, &(struct ctl_evtext){.what = "settle", .plan = sk_str(plan->id), .text = text.ptr});
-    sk_buf_release(&text);
-    ctl_plan_adopt(c, t, sk_steal(job->result), SK_STR("control"));
-    ctl_txn_send(c, t);
 }

@@ -21,11 +21,13 @@
 #define CTL_ROUTED_HEALTHY_MS 500 /* a new copy serves this long before the old one is stopped */
 #define CTL_HEARS_MS 1000         /* a witness that heard less than this ago hears */
 #define CTL_HEARS_SUSPECT_MS 750  /* the same, when only traffic is at stake */
-#define CTL_LATE_MS 500     /* a look that comes later than this: control itself did not run */
-#define CTL_RETURN_MS 1000  /* beats for this long before something lost is back */
-#define CTL_SETTLE_MS 10000 /* whole again for this long before anything moves back */
-#define CTL_RETRY_MS 1000   /* after a failed commit or plan */
-#define CTL_RESEND_MS 2000  /* an assignment that was not acknowledged */
+#define CTL_LATE_MS 500    /* a look that comes later than this: control itself did not run */
+#define CTL_RETURN_MS 1000 /* beats for this long before something lost is back */
+#define CTL_SETTLE_MS                                                                           \
+    10000                  /* unless told: whole again for this long before anything moves back \
+                            */
+#define CTL_RETRY_MS 1000  /* after a failed commit or plan */
+#define CTL_RESEND_MS 2000 /* an assignment that was not acknowledged */
 #define CTL_UNHEARD_MS \
     10000 /* probes do not pass for this long, though both sides beat: it is told */
 #define CTL_DOC_CHUNK_BYTES 393216 /* of a long document in one record, before escaping */
@@ -326,7 +328,7 @@ struct ctl_txn {
     size_t nnotes, capnotes;
 };
 
-enum ctl_job_kind { CTL_JOB_REQUEST, CTL_JOB_FAILOVER, CTL_JOB_SETTLE };
+enum ctl_job_kind { CTL_JOB_REQUEST, CTL_JOB_FAILOVER, CTL_JOB_RETURN };
 struct ctl_job {
     struct control_plan_job pub;
     enum ctl_job_kind kind;
@@ -391,6 +393,36 @@ struct ctl_feed {
     size_t count, cap, bytes;
     int64_t told;     /* everything up to it was told */
     int64_t need_rev; /* some of it was lost: only a reading of this revision is the whole */
+};
+
+struct ctl_moving {                 /* a replica on its way back */
+    char *project, *service, *from; /* from: a node */
+    int64_t replica;
+};
+
+/* What goes back after a return: return.c. */
+struct ctl_return {
+    /* committed */
+    char *raw; /* NULL: no record, all as by default */
+    bool off;  /* nothing begins by itself */
+    int64_t delay_ms;
+    char *held_by, *held_why; /* held_by NULL: not held */
+    int64_t held_wall_ms;
+    char *go_by; /* NULL: nobody said so */
+    int64_t go_moves;
+    bool asked;     /* also when nothing is elsewhere */
+    char *begun_by; /* NULL: none is under way */
+    int64_t begun_wall_ms, total;
+    int64_t left; /* moves that may still begin; < 0: no bound */
+    struct ctl_moving *moving;
+    size_t nmoving;
+    int64_t done_wall_ms, done_moves;
+    /* live */
+    struct plan *plan; /* with its moves; NULL: none, or (planned) none that meets the policies */
+    bool planned, unmet, told;
+    int64_t basis, overlay_rev; /* of plan */
+    int64_t asked_overlay_rev;  /* of the job under way */
+    int64_t asked_ms, progress_ms, next_ms;
 };
 
 struct control {
@@ -461,7 +493,7 @@ struct control {
     uint64_t failover_done; /* the stamp at which failover had nothing more to do */
     int64_t whole_ms;       /* since when nothing is lost; < 0: something is */
     size_t short_told;
-    bool settle_asked; /* settled, or told that it needs a person, since whole_ms */
+    struct ctl_return ret;
     int64_t rev_last;
     int64_t next_life_ms, next_retry_ms, next_timer_ms;
     bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some;
@@ -587,6 +619,8 @@ void ctl_req_key_revoke(struct control *c, struct ctl_req *req);
 void ctl_req_undrain(struct control *c, struct ctl_req *req);
 void ctl_put_drained(struct control *c, struct ctl_txn *t, struct sk_str name, bool is_site,
                      bool drained);
+/* Adds the event, answers skerry.done/1 with its text, and sends. */
+void ctl_set_finish(struct control *c, struct ctl_txn *t, const struct ctl_evtext *ev);
 /* Puts `raw` (NULL: nothing) with `patch` over it. Both are JSON made or checked here. */
 void ctl_put_merged(struct ctl_txn *t, struct sk_str key, const char *raw, struct sk_str patch);
 /* Writes `old` with the members of `patch` over it (null removes); both are maps or NULL. */
@@ -643,15 +677,36 @@ struct inventory *ctl_world(const struct control *c, const struct ctl_mods *mods
 void ctl_req_planned(struct control *c, struct ctl_req *req);
 void ctl_plan_done(struct control *c, const struct control_event *ev);
 void ctl_jobs_step(struct control *c);
+/* The plan becomes the one in force, with nothing laid over it. Takes it over. */
 void ctl_plan_adopt(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who);
+/* The same, and the overlay stays what it is, or what the transaction makes of it. */
+void ctl_plan_put(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who);
+void ctl_overlay_remove(struct control *c, struct ctl_txn *t);
 
 /* failover.c */
 void ctl_failover_step(struct control *c);
 void ctl_failover_done(struct control *c, struct ctl_job *job);
-void ctl_settle_step(struct control *c);
-void ctl_settle_done(struct control *c, struct ctl_job *job);
 bool ctl_fits(const struct ctl_node *n, int64_t cpus, int64_t memory, int64_t disk);
 void ctl_count_used(struct control *c);
+
+/* return.c, return_api.c */
+void ctl_return_apply(struct control *c, const struct sk_node *rec, struct sk_str raw);
+void ctl_return_clear(struct control *c);
+void ctl_return_step(struct control *c);
+void ctl_return_planned(struct control *c, struct ctl_job *job);
+/* With this transaction what is under way ends; `over`: so does whatever waited to begin. */
+void ctl_return_end(struct control *c, struct ctl_txn *t, bool over);
+/* "A site returned", for whoever took it away by other means than a loss (an overlay is not
+ * needed): once the transaction is committed and nothing is lost, what policies and goals want to
+ * move is planned, shown and, after the delay, moved. `go_by` not NULL: at once, whatever held it,
+ * in that name. */
+void ctl_return_ask(struct control *c, struct ctl_txn *t, const char *go_by);
+int64_t ctl_return_begins_ms(const struct control *c);
+bool ctl_return_over_budget(const struct control *c);
+struct sk_str ctl_return_text(const struct control *c, struct sk_arena *arena,
+                              const struct plan *plan, bool begun);
+void ctl_return_status_json(const struct control *c, struct sk_jw *w);
+void ctl_req_return(struct control *c, struct ctl_req *req);
 
 /* reconcile.c */
 void ctl_reconcile_step(struct control *c);

@@ -302,20 +302,30 @@ static void put_project(struct control *c, struct ctl_txn *t, const struct ctl_p
     sk_buf_release(&out);
 }
 
-/* The plan becomes the one in force; what failover changed since the last one is part of it now. */
-void ctl_plan_adopt(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who)
+void ctl_plan_put(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who)
 {
     struct sk_buf json = SK_BUF_INIT;
 
     plan_json(plan, &json);
     ctl_txn_doc(c, t, "plan", sk_buf_str(&json), who);
     sk_buf_release(&json);
+    t->plan = plan;
+}
+
+void ctl_overlay_remove(struct control *c, struct ctl_txn *t)
+{
     for (size_t i = 0; i < c->npieces; i++) {
         if (sk_str_starts(sk_str(c->pieces[i]->key), SK_STR("overlay"))) {
             ctl_txn_remove(t, ctl_key_text(t, c->pieces[i]->key, SK_STR("")));
         }
     }
-    t->plan = plan;
+}
+
+void ctl_plan_adopt(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who)
+{
+    ctl_plan_put(c, t, plan, who);
+    ctl_overlay_remove(c, t);
+    ctl_return_end(c, t, true);
 }
 
 static void reply_done(struct ctl_txn *t, const struct plan *plan, bool adopted, const char *text)
@@ -505,8 +515,8 @@ void ctl_jobs_step(struct control *c)
         case CTL_JOB_FAILOVER:
             ctl_failover_done(c, job);
             break;
-        case CTL_JOB_SETTLE:
-            ctl_settle_done(c, job);
+        case CTL_JOB_RETURN:
+            ctl_return_planned(c, job);
             break;
         }
         ctl_job_free(job);

@@ -199,6 +199,7 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     sk_jw_obj_end(&w);
     status_losses(c, &w);
     ctl_unheard_json(c, &w);
+    ctl_return_status_json(c, &w);
     sk_jw_obj_end(&w);
 }
 

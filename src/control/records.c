@@ -467,6 +467,8 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
         ctl_roster_apply(c, rec, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "leases")) {
         ctl_lease_apply(c, rest, rec, r->value, r->mod_rev);
+    } else if (sk_str_is(kind, "return")) {
+        ctl_return_apply(c, rec, r->value);
     } else if (sk_str_is(kind, "plan") || sk_str_is(kind, "overlay")) {
         piece_apply(c, key, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "tokens")) {
@@ -630,6 +632,8 @@ static void remove_kept(struct control *c, struct sk_str kind, struct sk_str res
         ctl_lease_remove(c, rest);
     } else if (sk_str_is(kind, "control")) {
         ctl_roster_clear(c);
+    } else if (sk_str_is(kind, "return")) {
+        ctl_return_clear(c);
     } else if (sk_str_is(kind, "events")) {
         int64_t seq;
         if (ctl_digits(rest, &seq) && seq >= c->event_oldest) {
@@ -688,6 +692,7 @@ void ctl_records_clear(struct control *c)
     ctl_leases_clear(c);
     ctl_leader_clear(c);
     ctl_roster_clear(c);
+    ctl_return_clear(c);
     for (size_t i = 0; i < c->nnodes; i++) {
         node_free(c->nodes[i]);
     }

@@ -146,6 +146,7 @@ struct ctl_req *ctl_req_api(const struct control_request *in)
     case CONTROL_REQ_REBALANCE:
         to->u.rebalance.expect_plan = ctl_arena_dup(a, in->u.rebalance.expect_plan);
         break;
+    case CONTROL_REQ_RETURN:
     case CONTROL_REQ_COUNT:
         break;
     }
@@ -190,6 +191,9 @@ static void api_run(struct control *c, struct ctl_req *req)
         break;
     case CONTROL_REQ_KEY_REVOKE:
         ctl_req_key_revoke(c, req);
+        break;
+    case CONTROL_REQ_RETURN:
+        ctl_req_return(c, req);
         break;
     case CONTROL_REQ_COUNT:
         SK_ASSERT(false && "no request");

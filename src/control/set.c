@@ -55,7 +55,7 @@ void ctl_put_drained(struct control *c, struct ctl_txn *t, struct sk_str name, b
                    drained ? SK_STR("{\"drained\":true}") : SK_STR("{\"drained\":null}"));
 }
 
-static void finish(struct control *c, struct ctl_txn *t, const struct ctl_evtext *ev)
+void ctl_set_finish(struct control *c, struct ctl_txn *t, const struct ctl_evtext *ev)
 {
     struct sk_buf out = SK_BUF_INIT;
     struct sk_jw w;
@@ -284,12 +284,12 @@ static void set_run(struct control *c, struct ctl_req *req, const struct fact *f
                                          : strcmp(kind, "links") == 0 ? "link"
                                                                       : "site",
                                          SK_PRI(key), SK_PRI(req->api.u.set.body));
-    finish(c, t,
-           &(struct ctl_evtext){.what = "set",
-                                .who = who_text(t),
-                                .node = is_node ? key : SK_STR(""),
-                                .site = is_node ? SK_STR("") : key,
-                                .text = text.ptr});
+    ctl_set_finish(c, t,
+                   &(struct ctl_evtext){.what = "set",
+                                        .who = who_text(t),
+                                        .node = is_node ? key : SK_STR(""),
+                                        .site = is_node ? SK_STR("") : key,
+                                        .text = text.ptr});
 }
 
 static bool missing(struct control *c, struct ctl_req *req, const char *kind, struct sk_str name,
@@ -358,12 +358,12 @@ void ctl_req_undrain(struct control *c, struct ctl_req *req)
     struct sk_str text =
         sk_arena_printf(t->arena, "%s '%.*s' takes work again; nothing moves back by itself",
                         is_site ? "site" : "node", SK_PRI(name));
-    finish(c, t,
-           &(struct ctl_evtext){.what = "undrain",
-                                .who = who_text(t),
-                                .node = is_site ? SK_STR("") : name,
-                                .site = is_site ? name : SK_STR(""),
-                                .text = text.ptr});
+    ctl_set_finish(c, t,
+                   &(struct ctl_evtext){.what = "undrain",
+                                        .who = who_text(t),
+                                        .node = is_site ? SK_STR("") : name,
+                                        .site = is_site ? name : SK_STR(""),
+                                        .text = text.ptr});
 }
 
 /* ---- tokens and keys ---- */
@@ -435,11 +435,11 @@ void ctl_req_token_create(struct control *c, struct ctl_req *req)
     struct sk_str text =
         sk_arena_printf(t->arena, "join token made for site '%.*s', role %.*s",
                         SK_PRI(req->api.u.token.site), SK_PRI(req->api.u.token.role));
-    finish(c, t,
-           &(struct ctl_evtext){.what = "token_create",
-                                .who = who_text(t),
-                                .site = req->api.u.token.site,
-                                .text = text.ptr});
+    ctl_set_finish(c, t,
+                   &(struct ctl_evtext){.what = "token_create",
+                                        .who = who_text(t),
+                                        .site = req->api.u.token.site,
+                                        .text = text.ptr});
 }
 
 static void revoke_run(struct control *c, struct ctl_req *req, const char *kind, const char *what,
@@ -447,7 +447,7 @@ static void revoke_run(struct control *c, struct ctl_req *req, const char *kind,
 {
     struct ctl_txn *t = ctl_txn_new(req);
     ctl_txn_remove(t, ctl_key_text(t, kind, req->api.u.target.name));
-    finish(c, t, &(struct ctl_evtext){.what = what, .who = who_text(t), .text = text});
+    ctl_set_finish(c, t, &(struct ctl_evtext){.what = what, .who = who_text(t), .text = text});
 }
 
 void ctl_req_token_revoke(struct control *c, struct ctl_req *req)
@@ -495,7 +495,8 @@ void ctl_req_key_create(struct control *c, struct ctl_req *req)
     sk_buf_release(&out);
     struct sk_str text = sk_arena_printf(t->arena, "key '%.*s' made, role %.*s",
                                          SK_PRI(req->api.u.key.name), SK_PRI(role));
-    finish(c, t, &(struct ctl_evtext){.what = "key_create", .who = who_text(t), .text = text.ptr});
+    ctl_set_finish(
+        c, t, &(struct ctl_evtext){.what = "key_create", .who = who_text(t), .text = text.ptr});
 }
 
 void ctl_req_key_revoke(struct control *c, struct ctl_req *req)

@@ -51,6 +51,7 @@ void api_run_events(struct host *host, struct api_call *call);
 void api_run_event_stream(struct host *host, struct api_call *call);
 void api_run_logs(struct host *host, struct api_call *call);
 void api_run_why(struct host *host, struct api_call *call);
+void api_run_return(struct host *host, struct api_call *call);
 void api_run_view(struct host *host, struct api_call *call);
 void api_run_request(struct host *host,
                      struct api_call *call); /* call->request; answered by a later REPLY */

@@ -178,6 +178,44 @@ API_FILL(api_fill_rebalance)
     return 0;
 }
 
+/* A whole number, 0 or more; -1 when it is not given. */
+static int return_number(const struct sk_node *body, const char *key, int64_t *ret,
+                         struct sk_err *err)
+{
+    int64_t n = sk_map_int(body, key, -1);
+    if (n < 0 && sk_map_get(body, sk_str(key)) != NULL) {
+        return sk_err_set(err, SK_ERR_INPUT, "'%s' must be a whole number, 0 or more", key);
+    }
+    *ret = n;
+    return 0;
+}
+
+API_FILL(api_fill_return)
+{
+    static const struct key_spec specs[] = {{"hold", SK_BOOL, false},
+                                            {"go", SK_BOOL, false},
+                                            {"max_moves", SK_NUMBER, false},
+                                            {"auto", SK_BOOL, false},
+                                            {"delay_ms", SK_NUMBER, false}};
+    const struct sk_node *body;
+
+    (void)segment;
+    (void)api;
+    if (read_body(x, call->arena, specs, SK_ARRAY_LEN(specs), &body, err) < 0) {
+        return err->code;
+    }
+    call->request.kind = CONTROL_REQ_RETURN;
+    call->request.u.ret.hold = sk_map_bool(body, "hold", false);
+    call->request.u.ret.go = sk_map_bool(body, "go", false);
+    if (return_number(body, "max_moves", &call->request.u.ret.max_moves, err) < 0 ||
+        return_number(body, "delay_ms", &call->request.u.ret.delay_ms, err) < 0) {
+        return err->code;
+    }
+    call->request.u.ret.automatic =
+        sk_map_get(body, SK_STR("auto")) == NULL ? -1 : sk_map_bool(body, "auto", false);
+    return 0;
+}
+
 static int fill_target(struct api_call *call, enum control_request_kind kind, struct sk_str name,
                        bool is_site)
 {

@@ -17,6 +17,7 @@
 API_FILL(api_fill_plan);
 API_FILL(api_fill_apply);
 API_FILL(api_fill_rebalance);
+API_FILL(api_fill_return);
 API_FILL(api_fill_project_delete);
 API_FILL(api_fill_drain);
 API_FILL(api_fill_undrain);

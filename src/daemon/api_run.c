@@ -27,6 +27,11 @@ void api_run_sites(struct host *host, struct api_call *call)
     control_sites_json(host_control(host), &call->answer);
 }
 
+void api_run_return(struct host *host, struct api_call *call)
+{
+    control_return_json(host_control(host), &call->answer);
+}
+
 void api_run_projects(struct host *host, struct api_call *call)
 {
     control_projects_json(host_control(host), &call->answer);

@@ -17,6 +17,7 @@ BODIES = {
     "POST /v1/plan": {"projects": []},
     "POST /v1/apply": {"projects": [], "plan": "sha256:none"},
     "POST /v1/rebalance": {"dry_run": True},
+    "POST /v1/return": {"hold": True, "go": True},
     "POST /v1/drain": {"node": "nothing"},
     "POST /v1/undrain": {"node": "nothing"},
     "PATCH /v1/sites/*": {"region": "eu"},

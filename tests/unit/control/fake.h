@@ -84,8 +84,9 @@ struct fake {
     char done_image[64]; /* instances of it run for a second and exit with done_exit */
     int done_exit;
     int64_t plan_ms, commit_ms;
-    bool hold_plans; /* keep PLAN_DONE back until released */
-    bool quiet;      /* no trace text, only its hash */
+    int64_t return_moves; /* of the next control: fake_restart_control(); 0 = as by default */
+    bool hold_plans;      /* keep PLAN_DONE back until released */
+    bool quiet;           /* no trace text, only its hash */
     struct sk_buf trace;
     uint64_t hash;
     unsigned revoked, closed, plans, txns;
