@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +8,10 @@
 
 #include "base/mem.h"
 #include "lab/demo.h"
+#include "lab/keep.h"
 #include "lab/load.h"
 #include "lab/net.h"
+#include "lab/verbs.h"
 #include "lab/wan.h"
 #include "sys/file.h"
 
@@ -21,28 +22,44 @@
 
 static const char usage[] =
     "usage: skerry-lab COMMAND ...\n"
-    "  up TOPOLOGY.json --dir DIR       make a lab (as root); '-' reads standard input\n"
-    "      [--owner PID] [--no-gso]     clear it away once PID is dead; loss per packet\n"
-    "  down --dir DIR                   take it down, also after a crash\n"
-    "  clean                            take down every lab whose owner is dead\n"
-    "  show --dir DIR                   its nodes, addresses and namespaces\n"
-    "  exec --dir DIR NODE COMMAND ...  run a program in a node's network namespace\n"
-    "  cut | heal --dir DIR SITE        all links of a site, silently; inside it all stays\n"
-    "  cut | heal --dir DIR FROM TO     one direction\n"
-    "  wire --dir DIR NODE up|down      the wire of one node\n"
-    "  link --dir DIR FROM TO DELAY_MS [JITTER_MS [LOSS_PERCENT [MBIT]]]\n"
+    "  up TOPOLOGY.yaml                 make a lab (as root), YAML or JSON; '-' reads standard "
+    "input;\n"
+    "                                   prints its folder (docs/lab.md describes the file)\n"
+    "      [--dir DIR]                  in this folder (default: a new one in /tmp)\n"
+    "      [--owner PID]                take it down at once when that process ends\n"
+    "      [--no-gso]                   loss per packet, not per burst\n"
+    "  down                             take it down, also after a crash\n"
+    "  down --all-stale                 every lab whose owner or keeper is dead (also: clean)\n"
+    "  show [--json]                    its hosts, links and what is cut\n"
+    "  start [HOST ...] [--skerry PATH] skerry daemon on these hosts, or all: init on the first, "
+    "join\n"
+    "                                   on the others; what was killed comes up again\n"
+    "  exec HOST -- COMMAND ...         run a program in a host's network\n"
+    "  cut | heal SITE                  all links of a site, silently; inside it all stays\n"
+    "  cut | heal HOST                  all links of a host\n"
+    "  cut | heal SITE SITE [--one-way] one link, or only its way from the first to the second\n"
+    "  heal                             all that was cut\n"
+    "  link SITE SITE KEY=VALUE ...     rtt_ms, jitter_ms (half each way), loss (%), rate "
+    "(Mbit/s)\n"
+    "      [--one-way]                  from the first to the second only; also delay_ms\n"
+    "  link FROM TO DELAY_MS [JITTER_MS [LOSS [MBIT]]]   one way, all four\n"
+    "  kill HOST                        every process of it, at once; its disk stays\n"
+    "  pause | resume HOST              every process of it stands still, and goes on\n"
+    "  slow-disk HOST MS                each flush to its disk takes MS longer; 0 = no more\n"
+    "  fill-disk | free-disk HOST       not a byte is free on its disk, and again\n"
+    "  wire HOST up|down                its cable: the carrier goes too\n"
+    "  Without --dir DIR these mean the one lab that runs.\n"
     "  load CONFIG.json                 users: an open-loop load generator; '-' reads standard "
     "input\n"
     "  demo [--kill SITE] [--stop] [--exit] [--json] [--seed N] [--seconds N] [--expect "
     "PLAN.json]\n"
     "                                   three sites, an app, users; a site dies (see skerry demo)\n"
-    "  wan --device NAME --control SOCKET [--no-gso] [--seed N]\n"
-    "                                   the delay router (started by up)\n";
+    "  wan | keep                       the delay router and the keeper, started by up\n";
 
 struct flags {
-    const char *dir, *device, *control, *kill, *expect;
+    const char *dir, *device, *control, *kill, *expect, *skerry;
     long owner, seed, seconds;
-    bool no_gso, stop, exit, json;
+    bool no_gso, stop, exit, json, one_way, all_stale;
     const char *rest[64]; /* positional arguments, NULL-terminated */
     size_t nrest;
 };
@@ -53,12 +70,13 @@ static int fail(const struct sk_err *err)
     if (err->fix[0] != '\0') {
         (void)fprintf(stderr, "fix: %s\n", err->fix);
     }
-    return sk_code_exit(err->code);
+    /* a name that is none of this lab's is bad input here */
+    return err->code == SK_ERR_NOT_FOUND ? 2 : sk_code_exit(err->code);
 }
 
 static int bad_usage(const char *what)
 {
-    (void)fprintf(stderr, "skerry-lab: %s\n%s", what, usage);
+    (void)fprintf(stderr, "skerry-lab: %s: see skerry-lab help\n", what);
     return 2;
 }
 
@@ -94,6 +112,10 @@ static bool parse(int argc, char **argv, bool stop_at_second, struct flags *f)
             f->exit = true;
         } else if (strcmp(a, "--json") == 0) {
             f->json = true;
+        } else if (strcmp(a, "--one-way") == 0) {
+            f->one_way = true;
+        } else if (strcmp(a, "--all-stale") == 0) {
+            f->all_stale = true;
         } else if (strncmp(a, "--", 2) != 0) {
             if (f->nrest >= SK_ARRAY_LEN(f->rest) - 1) {
                 return false;
@@ -109,6 +131,8 @@ static bool parse(int argc, char **argv, bool stop_at_second, struct flags *f)
             f->control = argv[++i];
         } else if (strcmp(a, "--kill") == 0) {
             f->kill = argv[++i];
+        } else if (strcmp(a, "--skerry") == 0) {
+            f->skerry = argv[++i];
         } else if (strcmp(a, "--expect") == 0) {
             f->expect = argv[++i];
         } else if (strcmp(a, "--seconds") == 0 && take_number(value, &f->seconds)) {
@@ -132,26 +156,41 @@ static int read_input(const char *path, struct sk_buf *out, struct sk_err *err)
     return sys_file_read(path, 1 << 20, out, err);
 }
 
+static int find_self(char out[512], struct sk_err *err)
+{
+    ssize_t n = readlink("/proc/self/exe", out, 511);
+    if (n < 0) {
+        return sk_err_errno(err, errno, "find this program");
+    }
+    out[n] = '\0';
+    return 0;
+}
+
 static int run_up(const struct flags *f, struct sk_err *err)
 {
     struct sk_buf text = SK_BUF_INIT;
     struct sk_arena *arena = sk_arena_new();
-    struct lab_topology topology;
+    struct lab_topology topology = {0};
     struct lab_net *net = NULL;
-    char self[512];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    int ret = n < 0 ? sk_err_errno(err, errno, "find this program") : 0;
-    if (ret == 0) {
-        self[n] = '\0';
-        ret = read_input(f->rest[0], &text, err);
-    }
+    char self[512], made[] = "/tmp/skerry-lab-XXXXXX";
+    int ret = find_self(self, err);
+    ret = ret < 0 ? ret : read_input(f->rest[0], &text, err);
     if (ret == 0) {
         ret = lab_topology_read(arena, f->rest[0], sk_buf_str(&text), &topology, err);
     }
+    if (ret == 0 && f->dir == NULL && mkdtemp(made) == NULL) {
+        ret = sk_err_errno(err, errno, "make a folder in '/tmp'");
+    }
     if (ret == 0) {
-        struct lab_net_options options = {
-            .dir = f->dir, .program = self, .owner = (pid_t)f->owner, .nogso = f->no_gso};
+        struct lab_net_options options = {.dir = f->dir != NULL ? f->dir : made,
+                                          .program = self,
+                                          .owner = (pid_t)f->owner,
+                                          .nogso = f->no_gso || topology.nogso,
+                                          .own_dir = f->dir == NULL};
         ret = lab_net_up(&topology, &options, &net, err);
+    }
+    if (ret == 0) {
+        (void)printf("%s\n", lab_net_dir(net));
     }
     lab_net_free(net);
     sk_arena_free(arena);
@@ -159,74 +198,84 @@ static int run_up(const struct flags *f, struct sk_err *err)
     return ret;
 }
 
-static void show(const struct lab_net *net)
+static int run_keep(const struct flags *f, struct sk_err *err)
 {
-    for (size_t i = 0; i < lab_net_count(net); i++) {
-        const struct lab_node *node = lab_net_node(net, i);
-        (void)printf("%-16s %-16s %-14s %-16s %s\n", node->name, node->site, node->address,
-                     node->prefix, node->netns);
-    }
+    char self[512];
+    int ret = find_self(self, err);
+    return ret < 0 ? ret : lab_keep_run(f->dir, self, f->no_gso, err);
 }
 
-/* Becomes the program; comes back only on failure. */
-static int run_exec(const struct lab_net *net, const struct flags *f, struct sk_err *err)
+static int the_dir(const struct flags *f, char ret_dir[LAB_DIR_MAX], struct sk_err *err)
 {
-    const struct lab_node *node = lab_net_find(net, sk_str(f->rest[0]));
-    if (node == NULL) {
-        return sk_err_set(err, SK_ERR_NOT_FOUND, "no node '%s' in this lab", f->rest[0]);
+    if (f->dir == NULL) {
+        return lab_net_only(ret_dir, err);
     }
-    int fd = open(node->netns, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0) {
-        return sk_err_errno(err, errno, "enter network namespace '%s'", node->netns);
+    if (strlen(f->dir) >= LAB_DIR_MAX) {
+        return sk_err_set(err, SK_ERR_USAGE, "the folder's path is longer than %d bytes",
+                          LAB_DIR_MAX - 1);
     }
-    char **args;
-    const char *const *rest = f->rest + 1;
-    memcpy(&args, &rest, sizeof(args)); /* exec's prototype predates const */
-    (void)execvp(args[0], args);
-    return sk_err_errno(err, errno, "start '%s'", args[0]);
+    memcpy(ret_dir, f->dir, strlen(f->dir) + 1);
+    return 0;
 }
 
-static int run_link(const struct lab_net *net, const struct flags *f, struct sk_err *err)
+static int run_down(const struct flags *f, struct sk_err *err)
 {
-    double values[4] = {0};
-    for (size_t i = 2; i < f->nrest && i < 6; i++) {
-        char *end;
-        values[i - 2] = strtod(f->rest[i], &end);
-        if (end == f->rest[i] || *end != '\0') {
-            return sk_err_set(err, SK_ERR_USAGE, "'%s' is not a number", f->rest[i]);
+    char dir[LAB_DIR_MAX];
+    if (f->all_stale) {
+        int n = lab_net_clean(err);
+        return n < 0 ? n : 0;
+    }
+    int ret = the_dir(f, dir, err);
+    return ret < 0 ? ret : lab_net_down(dir, err);
+}
+
+/* The first of these paths, from this program's own folder, that exists. */
+static bool find_beside(const char *const *tails, char *out, size_t size)
+{
+    char self[512];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash == NULL) {
+        return false;
+    }
+    *slash = '\0';
+    for (size_t i = 0; tails[i] != NULL; i++) {
+        char path[1024];
+        (void)snprintf(path, sizeof(path), "%s/%s", self, tails[i]);
+        sk_autofree char *real = realpath(path, NULL);
+        if (real != NULL && strlen(real) < size) {
+            memcpy(out, real, strlen(real) + 1);
+            return true;
         }
     }
-    struct lab_direction d = {values[0], values[1], values[2], values[3]};
-    return lab_net_set(net, sk_str(f->rest[0]), sk_str(f->rest[1]), &d, err);
+    return false;
 }
 
-/* Commands on a lab that runs. */
-static int on_lab(const char *command, const struct flags *f, struct sk_err *err)
+static int run_verb(const char *command, const struct flags *f, struct sk_err *err)
 {
+    static const char *const beside[] = {"skerry", "../../bin/skerry", NULL};
+    char dir[LAB_DIR_MAX], skerry[512] = "skerry", real[PATH_MAX];
     struct lab_net *net = NULL;
-    int ret = lab_net_open(f->dir, &net, err);
-    if (ret < 0) {
-        return ret;
+    int ret = the_dir(f, dir, err);
+    if (ret == 0 && f->skerry != NULL) {
+        if (realpath(f->skerry, real) == NULL || strlen(real) >= sizeof(skerry)) {
+            return sk_err_set(err, SK_ERR_USAGE, "there is no program '%s'", f->skerry);
+        }
+        memcpy(skerry, real, strlen(real) + 1);
+    } else if (ret == 0) {
+        (void)find_beside(beside, skerry, sizeof(skerry)); /* else by PATH */
     }
-    struct sk_str a = sk_str(f->rest[0]);
-    struct sk_str b = sk_str(f->nrest > 1 ? f->rest[1] : "");
-    bool cut = strcmp(command, "cut") == 0;
-    if (strcmp(command, "show") == 0) {
-        show(net);
-    } else if (strcmp(command, "exec") == 0 && f->nrest >= 2) {
-        ret = run_exec(net, f, err);
-    } else if ((cut || strcmp(command, "heal") == 0) && f->nrest == 1) {
-        ret = cut ? lab_net_cut(net, a, err) : lab_net_heal(net, a, err);
-    } else if ((cut || strcmp(command, "heal") == 0) && f->nrest == 2) {
-        ret = lab_net_cut_one_way(net, a, b, cut, err);
-    } else if (strcmp(command, "wire") == 0 && f->nrest == 2 &&
-               (sk_str_is(b, "up") || sk_str_is(b, "down"))) {
-        ret = lab_net_wire(net, a, sk_str_is(b, "up"), err);
-    } else if (strcmp(command, "link") == 0 && f->nrest >= 3) {
-        ret = run_link(net, f, err);
-    } else {
-        ret = sk_err_set(err, SK_ERR_USAGE, "'%s' lacks an argument: see skerry-lab help", command);
+    ret = ret < 0 ? ret : lab_net_open(dir, &net, err);
+    if (ret == SK_ERR_NOT_FOUND) {
+        return sk_err_set(err, SK_ERR_USAGE, "there is no lab in '%s'", dir);
     }
+    const struct lab_words words = {.word = f->rest,
+                                    .count = f->nrest,
+                                    .one_way = f->one_way,
+                                    .json = f->json,
+                                    .skerry = skerry};
+    ret = ret < 0 ? ret : lab_verb(net, command, &words, err);
     lab_net_free(net);
     return ret;
 }
@@ -259,29 +308,6 @@ static int run_wan(const struct flags *f, struct sk_err *err)
         .seed = (uint64_t)f->seed,
     };
     return lab_wan_run(&options, err);
-}
-
-/* The first of these paths, from this program's own folder, that exists. */
-static bool find_beside(const char *const *tails, char *out, size_t size)
-{
-    char self[512];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash == NULL) {
-        return false;
-    }
-    *slash = '\0';
-    for (size_t i = 0; tails[i] != NULL; i++) {
-        char path[1024];
-        (void)snprintf(path, sizeof(path), "%s/%s", self, tails[i]);
-        sk_autofree char *real = realpath(path, NULL);
-        if (real != NULL && strlen(real) < size) {
-            memcpy(out, real, strlen(real) + 1);
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Beside an installed program, or in a build folder within the sources. */
@@ -328,6 +354,14 @@ static void search_sbin(void)
     }
 }
 
+/* What needs root says so in one line, and exits as a test that is skipped. */
+static bool needs_root(const char *command)
+{
+    return strcmp(command, "up") == 0 || strcmp(command, "down") == 0 ||
+           strcmp(command, "clean") == 0 || strcmp(command, "keep") == 0 ||
+           lab_verb_exists(command);
+}
+
 int main(int argc, char **argv)
 {
     search_sbin();
@@ -341,25 +375,35 @@ int main(int argc, char **argv)
     if (!parse(argc, argv, strcmp(command, "exec") == 0, &f)) {
         return bad_usage("wrong flags");
     }
+    if (geteuid() != 0 && needs_root(command)) {
+        (void)fprintf(stderr, "skerry-lab: a lab is made of network namespaces, which need root\n");
+        return 77;
+    }
     int ret;
     int status = 0;
     if (strcmp(command, "demo") == 0 && f.nrest == 0) {
         ret = run_demo(&f, &status, &err);
     } else if (strcmp(command, "wan") == 0 && f.device != NULL && f.control != NULL) {
         ret = run_wan(&f, &err);
+    } else if (strcmp(command, "keep") == 0 && f.dir != NULL) {
+        ret = run_keep(&f, &err);
     } else if (strcmp(command, "load") == 0 && f.nrest == 1) {
         ret = run_load(&f, &err);
     } else if (strcmp(command, "clean") == 0) {
         int n = lab_net_clean(&err);
         ret = n < 0 ? n : 0;
-    } else if (f.dir == NULL) {
-        return bad_usage("--dir DIR or an argument is missing, or the command is unknown");
     } else if (strcmp(command, "up") == 0 && f.nrest == 1) {
         ret = run_up(&f, &err);
-    } else if (strcmp(command, "down") == 0) {
-        ret = lab_net_down(f.dir, &err);
+    } else if (strcmp(command, "down") == 0 && f.nrest == 0) {
+        ret = run_down(&f, &err);
+    } else if (lab_verb_exists(command)) {
+        ret = run_verb(command, &f, &err);
     } else {
-        ret = on_lab(command, &f, &err);
+        (void)fprintf(stderr,
+                      "skerry-lab: '%s' is no command, or lacks an argument: see skerry-lab "
+                      "help\n",
+                      command);
+        return 2;
     }
     return ret < 0 ? fail(&err) : status;
 }

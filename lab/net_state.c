@@ -26,6 +26,11 @@ static void state_json(const struct lab_net *net, struct sk_buf *out)
     sk_jw_kcstr(&w, "dir", net->dir);
     sk_jw_kint(&w, "owner", net->owner);
     sk_jw_kint(&w, "owner_start", (int64_t)net->owner_start);
+    sk_jw_kint(&w, "maker", net->maker);
+    sk_jw_kint(&w, "maker_start", (int64_t)net->maker_start);
+    sk_jw_kint(&w, "keeper", net->keeper);
+    sk_jw_kint(&w, "keeper_start", (int64_t)net->keeper_start);
+    sk_jw_kbool(&w, "own_dir", net->own_dir);
     sk_jw_kcstr(&w, "router", net->router);
     sk_jw_kcstr(&w, "control", net->control);
     sk_jw_key(&w, "sites");
@@ -44,6 +49,11 @@ static void state_json(const struct lab_net *net, struct sk_buf *out)
         sk_jw_kcstr(&w, "address", node->address);
         sk_jw_kcstr(&w, "prefix", node->prefix);
         sk_jw_kcstr(&w, "netns", node->netns);
+        sk_jw_kbool(&w, "control", node->control);
+        sk_jw_kbool(&w, "bare", node->bare);
+        sk_jw_kint(&w, "cpus_nano", node->cpus_nano);
+        sk_jw_kint(&w, "memory_bytes", node->memory_bytes);
+        sk_jw_kint(&w, "disk_bytes", node->disk_bytes);
         sk_jw_obj_end(&w);
     }
     sk_jw_arr_end(&w);
@@ -113,6 +123,11 @@ static bool take_nodes(struct lab_net *net, const struct sk_node *nodes)
             return false;
         }
         node->site_number = (unsigned)site;
+        node->control = sk_map_bool(map, "control", false);
+        node->bare = sk_map_bool(map, "bare", false);
+        node->cpus_nano = sk_map_int(map, "cpus_nano", LAB_CPUS_NANO);
+        node->memory_bytes = sk_map_int(map, "memory_bytes", LAB_MEMORY_BYTES);
+        node->disk_bytes = sk_map_int(map, "disk_bytes", 0);
         memcpy(node->site, net->sites[site], sizeof(node->site));
         node->number = (unsigned)++net->nnodes;
     }
@@ -132,6 +147,11 @@ static bool take_state(struct lab_net *net, const struct sk_node *root)
     }
     net->owner = (pid_t)sk_map_int(root, "owner", 0);
     net->owner_start = (unsigned long long)sk_map_int(root, "owner_start", 0);
+    net->maker = (pid_t)sk_map_int(root, "maker", 0);
+    net->maker_start = (unsigned long long)sk_map_int(root, "maker_start", 0);
+    net->keeper = (pid_t)sk_map_int(root, "keeper", 0);
+    net->keeper_start = (unsigned long long)sk_map_int(root, "keeper_start", 0);
+    net->own_dir = sk_map_bool(root, "own_dir", false);
     for (uint32_t i = 0; i < sites->count; i++) {
         struct sk_str name =
             sites->u.items[i].kind == SK_STRING ? sites->u.items[i].u.text : SK_STR("");
@@ -172,6 +192,14 @@ int lab_state_read(const char *path, struct lab_net **ret, struct sk_err *err)
 bool lab_state_owner_lives(const struct lab_net *net)
 {
     return net->owner == 0 || lab_start_time(net->owner) == net->owner_start;
+}
+
+bool lab_state_is_kept(const struct lab_net *net)
+{
+    if (net->keeper != 0) {
+        return lab_start_time(net->keeper) == net->keeper_start;
+    }
+    return net->maker == 0 || lab_start_time(net->maker) == net->maker_start;
 }
 
 int lab_state_lock(int *ret_fd, struct sk_err *err)

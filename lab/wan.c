@@ -27,7 +27,8 @@
 #define HEAP_PACKETS_MAX 65536
 #define HEAP_BYTES_MAX (256U << 20)
 #define COMMAND_BYTES_MAX 65536
-#define READS_A_PASS 64 /* bounded work between two looks at what is due */
+#define REPLY_BYTES_MAX (192 << 10) /* one datagram, below what a socket takes */
+#define READS_A_PASS 64             /* bounded work between two looks at what is due */
 
 struct packet {
     uint64_t due_ns;
@@ -331,7 +332,7 @@ int lab_wan_command(const char *control_path, struct sk_str lines, struct sk_buf
         (void)close(fd);
         return ret;
     }
-    char text[4096];
+    sk_autofree char *text = sk_xmalloc(REPLY_BYTES_MAX);
     ssize_t n = -1;
     struct pollfd p = {fd, POLLIN, 0};
     (void)unlink(own_path); /* left by a killed process of the same number */
@@ -339,7 +340,7 @@ int lab_wan_command(const char *control_path, struct sk_str lines, struct sk_buf
         connect(fd, (void *)&address, sizeof(address)) < 0 ||
         send(fd, lines.ptr, lines.len, 0) < 0) {
         ret = sk_err_errno(err, errno, "reach the delay router at '%s'", control_path);
-    } else if (poll(&p, 1, 2000) <= 0 || (n = recv(fd, text, sizeof(text), 0)) < 0) {
+    } else if (poll(&p, 1, 2000) <= 0 || (n = recv(fd, text, REPLY_BYTES_MAX, 0)) < 0) {
         ret = sk_err_set(err, SK_ERR_TIMEOUT, "the delay router at '%s' does not answer",
                          control_path);
     } else if (n < 3 || memcmp(text, "ok\n", 3) != 0) {

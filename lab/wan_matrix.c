@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 void wan_matrix_init(struct wan_matrix *m, uint64_t seed)
 {
@@ -82,27 +84,65 @@ static int command_map(struct wan_matrix *m, const char *text, struct sk_err *er
     return 0;
 }
 
+/* One of the four values of `set`; "-" leaves *ret as it is. */
+static bool take_value(const char *word, double max, double *ret)
+{
+    char *end;
+    if (strcmp(word, "-") == 0) {
+        return true;
+    }
+    double value = strtod(word, &end);
+    if (end == word || *end != '\0' || !(value >= 0) || value > max) {
+        return false;
+    }
+    *ret = value;
+    return true;
+}
+
 static int command_set(struct wan_matrix *m, const char *text, struct sk_err *err)
 {
     unsigned from, to;
-    double delay, jitter, loss, mbit;
-    char tail;
-    int n = sscanf(text, "set %2u %2u %15lf %15lf %15lf %15lf%c", &from, &to, &delay, &jitter,
-                   &loss, &mbit, &tail);
-    bool ok = n == 6 && from < WAN_SITES_MAX && to < WAN_SITES_MAX && delay >= 0 &&
-              delay <= WAN_DELAY_MS_MAX && jitter >= 0 && jitter <= WAN_DELAY_MS_MAX && loss >= 0 &&
-              loss <= 100 && mbit >= 0 && mbit <= 1e6;
+    char words[4][16], tail;
+    int n = sscanf(text, "set %2u %2u %15s %15s %15s %15s%c", &from, &to, words[0], words[1],
+                   words[2], words[3], &tail);
+    bool ok = n == 6 && from < WAN_SITES_MAX && to < WAN_SITES_MAX;
+    double delay = -1, jitter = -1, loss = -1, mbit = -1;
+    ok = ok && take_value(words[0], WAN_DELAY_MS_MAX, &delay) &&
+         take_value(words[1], WAN_DELAY_MS_MAX, &jitter) && take_value(words[2], 100, &loss) &&
+         take_value(words[3], 1e6, &mbit);
     if (!ok) {
         return sk_err_set(err, SK_ERR_INPUT,
                           "expected 'set FROM TO DELAY_MS JITTER_MS LOSS_PERCENT MBIT', not '%s'",
                           text);
     }
     struct wan_link *link = &m->link[from][to];
-    link->delay_ns = (uint64_t)(delay * 1e6);
-    link->jitter_ns = (uint64_t)(jitter * 1e6);
-    link->loss = loss / 100;
-    link->bits_per_s = mbit * 1e6;
+    link->delay_ns = delay >= 0 ? (uint64_t)(delay * 1e6) : link->delay_ns;
+    link->jitter_ns = jitter >= 0 ? (uint64_t)(jitter * 1e6) : link->jitter_ns;
+    link->loss = loss >= 0 ? loss / 100 : link->loss;
+    link->bits_per_s = mbit >= 0 ? mbit * 1e6 : link->bits_per_s;
+    link->busy_until_ns = 0;
     link->last_due_ns = 0; /* a shorter delay must not wait for packets under the old one */
+    return 0;
+}
+
+static int command_links(const struct wan_matrix *m, const char *text, struct sk_buf *reply,
+                         struct sk_err *err)
+{
+    unsigned count;
+    char tail;
+    if (sscanf(text, "links %2u%c", &count, &tail) != 1 || count >= WAN_SITES_MAX) {
+        return sk_err_set(err, SK_ERR_INPUT, "expected 'links COUNT', not '%s'", text);
+    }
+    for (unsigned a = 1; a <= count; a++) {
+        for (unsigned b = 1; b <= count; b++) {
+            const struct wan_link *l = &m->link[a][b];
+            if (a != b) {
+                sk_buf_printf(reply, "%u %u %.6f %.6f %.6f %.6f %d\n", a, b,
+                              (double)l->delay_ns / 1e6, (double)l->jitter_ns / 1e6, l->loss * 100,
+                              l->bits_per_s / 1e6, l->cut);
+            }
+        }
+    }
     return 0;
 }
 
@@ -137,6 +177,9 @@ int wan_command(struct wan_matrix *m, struct sk_str line, struct sk_buf *reply, 
     }
     if (strncmp(text, "heal ", 5) == 0) {
         return command_cut(m, text, false, err);
+    }
+    if (strncmp(text, "links ", 6) == 0) {
+        return command_links(m, text, reply, err);
     }
     if (strcmp(text, "stats") == 0) {
         sk_buf_printf(reply,

@@ -21,9 +21,11 @@
  *
  * Commands, one a line (times in milliseconds, may have decimals):
  *     map 10.99.3.0/24 3                  that /24 lies in site 3 (0 = nowhere: dropped)
- *     set 1 2 DELAY JITTER LOSS% MBIT     one direction; MBIT 0 = no limit
+ *     set 1 2 DELAY JITTER LOSS% MBIT     one direction; MBIT 0 = no limit; "-" leaves what was
  *     cut 1 2 | heal 1 2                  one direction, silent
- *     stats                               answers with counters as JSON
+ *     links COUNT                         answers with "FROM TO DELAY JITTER LOSS% MBIT CUT", a
+ * line for each direction between sites 1 to COUNT stats                               answers with
+ * counters as JSON
  */
 #define WAN_SITES_MAX 64
 #define WAN_DELAY_MS_MAX 10000.0

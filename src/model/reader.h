@@ -13,7 +13,8 @@
 #include "model/project.h"
 
 /*
- * Reading a tree strictly: the part that inventory, project and plan share. Internal to model.
+ * Reading a tree strictly: the part that inventory, project and plan share. Internal to model; the
+ * topology of a lab is read by it too.
  *
  * A `struct spot` is a value of the tree with the way that led to it, so that every message can say
  * "file:line:col: 'services.web.deploy.replicas' ..." and nothing is formatted unless it fails.

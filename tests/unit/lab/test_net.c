@@ -23,6 +23,7 @@
 
 #include "base/mem.h"
 #include "lab/net.h"
+#include "lab/net_state.h"
 #include "lab/spawn.h"
 
 static char program[512];
@@ -63,10 +64,7 @@ static struct lab make_lab(pid_t owner)
 
 static void remove_folder(const char *dir)
 {
-    char path[128];
-    (void)snprintf(path, sizeof(path), "%s/wan.log", dir);
-    (void)unlink(path);
-    assert_int_equal(rmdir(dir), 0); /* nothing else may be left in it */
+    assert_int_equal(rmdir(dir), 0); /* nothing may be left in it */
 }
 
 static void end_lab(struct lab *lab)
@@ -344,12 +342,22 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-/* The starter is killed outright; the next clean-up finds everything, and every process in it. */
+static bool gone_soon(const char *path)
+{
+    for (int i = 0; exists(path) && i < 500; i++) {
+        const struct timespec wait = {0, 10000000};
+        (void)nanosleep(&wait, NULL);
+    }
+    return !exists(path);
+}
+
+/* The starter is killed outright. Its keeper ends everything, and every process in it; or that is
+ * killed too, and the next clean-up does. */
 static void killed_owner_leaves_nothing(void **state)
 {
+    const bool *keeper_too = *state;
     int tell[2];
     char dir[64];
-    (void)state;
     assert_int_equal(pipe(tell), 0);
     pid_t owner = fork();
     if (owner == 0) {
@@ -376,9 +384,17 @@ static void killed_owner_leaves_nothing(void **state)
     assert_int_equal(lab_net_count(net), 4);
     assert_true(lab_net_clean(NULL) >= 0);
     assert_true(exists(lab_net_router(net))); /* its owner lives: left alone */
+    if (*keeper_too) {
+        assert_int_equal(kill(net->keeper, SIGKILL), 0);
+    }
     (void)kill(owner, SIGKILL);
     (void)waitpid(owner, NULL, 0);
-    assert_true(lab_net_clean(NULL) >= 1);
+    char record[128];
+    (void)snprintf(record, sizeof(record), LAB_REGISTRY "/%s.json", lab_net_id(net));
+    if (*keeper_too) {
+        assert_true(lab_net_clean(NULL) >= 1);
+    }
+    assert_true(gone_soon(record)); /* it is removed last */
     assert_false(exists(lab_net_router(net)));
     for (size_t i = 0; i < lab_net_count(net); i++) {
         assert_false(exists(lab_net_node(net, i)->netns));
@@ -387,9 +403,7 @@ static void killed_owner_leaves_nothing(void **state)
     (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)inside);
     char exe[128];
     assert_int_equal(readlink(path, exe, sizeof(exe)), -1); /* gone, or only its entry is left */
-    (void)snprintf(path, sizeof(path), LAB_REGISTRY "/%s.json", lab_net_id(net));
-    assert_false(exists(path));
-    assert_int_equal(lab_net_down(dir, NULL), 0); /* done is done */
+    assert_int_equal(lab_net_down(dir, NULL), 0);           /* done is done */
     lab_net_free(net);
     remove_folder(dir);
     (void)close(tell[0]);
@@ -430,33 +444,53 @@ static void failed_start_is_undone(void **state)
     sk_arena_free(arena);
 }
 
-static void wrong_topologies_are_refused(void **state)
+/* A host that is cut loses its own site too; healing all heals all. */
+static void hosts_are_cut_and_all_is_healed(void **state)
 {
-    static const char *const bad[] = {
-        "{}",
-        "{\"sites\":[]}",
-        "{\"sites\":[{\"name\":\"a\"}]}",
-        "{\"sites\":[{\"name\":\"A b\",\"nodes\":[]}]}",
-        "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"../x\"]}]}",
-        "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]},{\"name\":\"a\",\"nodes\":[]}]}",
-        "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]},{\"name\":\"b\",\"nodes\":[\"n\"]}]}",
-        "{\"sites\":[{\"name\":\"a\",\"nodes\":[\"n\"]}],\"links\":[{\"between\":[\"a\",\"b\"]}]}",
-        ("{\"sites\":[{\"name\":\"a\",\"nodes\":[]},{\"name\":\"b\",\"nodes\":[]}],"
-         "\"links\":[{\"between\":[\"a\",\"b\"],\"rtt_ms\":-1}]}"),
-    };
-    struct sk_arena *arena = sk_arena_new();
+    struct lab lab = make_lab(getpid());
+    struct pair inside = make_pair(lab.net, "fra-1", "fra-2");
+    struct pair out = inside;
+    struct sk_buf cuts = SK_BUF_INIT;
+    struct lab_pair *pairs = NULL;
+    size_t count = 0;
     (void)state;
-    for (size_t i = 0; i < SK_ARRAY_LEN(bad); i++) {
-        struct lab_topology t;
-        if (lab_topology_read(arena, "t", sk_str(bad[i]), &t, NULL) != SK_ERR_INPUT) {
-            fail_msg("accepted: %s", bad[i]);
-        }
-    }
-    sk_arena_free(arena);
+    out.b = node_socket(lab.net, "par-1", NULL, 4000);
+    memcpy(out.b_address, "10.99.3.11", sizeof("10.99.3.11"));
+    assert_true(there(&inside) && there(&out));
+    assert_int_equal(lab_net_cut_node(lab.net, SK_STR("fra-1"), true, NULL), 0);
+    assert_false(there(&inside) || back(&inside) || there(&out));
+    assert_int_equal(lab_net_cuts(lab.net, &cuts, NULL), 0);
+    assert_non_null(strstr(cuts.ptr, "\"v1\""));
+    assert_int_equal(lab_net_cut_node(lab.net, SK_STR("fra-1"), false, NULL), 0);
+    assert_true(there(&inside) && back(&inside) && there(&out));
+    assert_int_equal(lab_net_cut(lab.net, SK_STR("ams"), NULL), 0);
+    assert_int_equal(lab_net_cut_node(lab.net, SK_STR("fra-2"), true, NULL), 0);
+    assert_int_equal(lab_net_cut_one_way(lab.net, SK_STR("fra"), SK_STR("par"), true, NULL), 0);
+    assert_false(there(&out));
+    assert_int_equal(lab_net_heal_all(lab.net, NULL), 0);
+    assert_true(there(&inside) && there(&out));
+    sk_buf_clear(&cuts);
+    assert_int_equal(lab_net_cuts(lab.net, &cuts, NULL), 0);
+    assert_null(strchr(cuts.ptr, '"'));
+    struct lab_direction loss = {-1, -1, 25, -1}; /* the rest stays */
+    assert_int_equal(lab_net_set(lab.net, SK_STR("fra"), SK_STR("par"), &loss, NULL), 0);
+    assert_int_equal(lab_net_pairs(lab.net, &pairs, &count, NULL), 0);
+    assert_int_equal(count, 6);
+    assert_string_equal(pairs[1].from, "fra");
+    assert_string_equal(pairs[1].to, "par");
+    assert_true(pairs[1].now.delay_ms == 20 && pairs[1].now.loss_percent == 25 && !pairs[1].cut);
+    assert_true(pairs[0].now.delay_ms == 5 && pairs[0].now.loss_percent == 0);
+    free(pairs);
+    sk_buf_release(&cuts);
+    (void)close(out.b);
+    close_pair(&inside);
+    end_lab(&lab);
 }
 
 int main(void)
 {
+    static bool no = false;
+    static bool yes = true;
     const char *build = getenv("SKERRY_BUILD_ROOT");
     (void)snprintf(program, sizeof(program), "%s/skerry-lab", build != NULL ? build : "build");
     if (geteuid() != 0) {
@@ -464,13 +498,14 @@ int main(void)
         return 77;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(wrong_topologies_are_refused),
         cmocka_unit_test(delays_are_right_to_a_millisecond),
         cmocka_unit_test(tcp_streams_cross_intact),
         cmocka_unit_test(cut_is_silent_and_heals),
+        cmocka_unit_test(hosts_are_cut_and_all_is_healed),
         cmocka_unit_test(prefixes_follow_their_node),
         cmocka_unit_test(two_labs_do_not_touch),
-        cmocka_unit_test(killed_owner_leaves_nothing),
+        cmocka_unit_test_prestate(killed_owner_leaves_nothing, &no),
+        cmocka_unit_test_prestate(killed_owner_leaves_nothing, &yes),
         cmocka_unit_test(a_folder_holds_one_lab),
         cmocka_unit_test(failed_start_is_undone),
     };

@@ -191,6 +191,21 @@ static void bad_commands_are_refused(void **state)
     }
 }
 
+static void a_dash_leaves_what_was(void **state)
+{
+    struct wan_matrix *m = *state;
+    struct sk_buf reply = SK_BUF_INIT;
+    assert_int_equal(order(m, "set 1 2 20.5 4 1.5 8"), 0);
+    assert_int_equal(order(m, "set 1 2 - - 3 -"), 0);
+    assert_int_equal(order(m, "cut 2 1"), 0);
+    assert_int_equal(wan_command(m, SK_STR("links 2"), &reply, NULL), 0);
+    assert_string_equal(reply.ptr, "1 2 20.500000 4.000000 3.000000 8.000000 0\n"
+                                   "2 1 0.000000 0.000000 0.000000 0.000000 1\n");
+    assert_int_equal(order(m, "links 64"), SK_ERR_INPUT);
+    assert_int_equal(order(m, "links"), SK_ERR_INPUT);
+    sk_buf_release(&reply);
+}
+
 static void stats_count(void **state)
 {
     struct wan_matrix *m = *state;
@@ -216,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rate_spaces_and_bounds_the_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(shorter_delay_takes_effect_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_commands_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dash_leaves_what_was, setup, teardown),
         cmocka_unit_test_setup_teardown(stats_count, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
