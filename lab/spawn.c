@@ -298,6 +298,9 @@ unsigned long long lab_start_time(pid_t pid)
     text[n] = '\0';
     /* the name in brackets may hold anything: fields are counted from the last bracket */
     const char *p = strrchr(text, ')');
+    if (p == NULL || strncmp(p, ") Z", 3) == 0 || strncmp(p, ") X", 3) == 0) {
+        return 0; /* it ended, and nobody has asked how yet */
+    }
     for (int field = 2; p != NULL && field < 22; field++) {
         p = strchr(p + 1, ' ');
     }

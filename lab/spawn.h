@@ -46,7 +46,8 @@ bool lab_wait(pid_t pid, int timeout_ms, int *ret_status);
 /* SIGTERM, up to grace_ms, then SIGKILL; reaps. pid <= 0 is ignored. */
 void lab_end(pid_t pid, int grace_ms);
 
-/* Field 22 of /proc/PID/stat: with the pid it names one process for good. 0 if there is none. */
+/* Field 22 of /proc/PID/stat: with the pid it names one process for good. 0 if there is none, or it
+ * has ended. */
 unsigned long long lab_start_time(pid_t pid);
 
 #endif

@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev meson ninja-build pkg-config libyaml-dev libsodium-dev libgfshare-dev libuv1-dev libssl-dev libsqlite3-dev
 libmicrohttpd-dev libcurl4-openssl-dev libsmartcols-dev uthash-dev"
 demo="haproxy crun busybox-static iproute2 nftables skopeo umoci procps"
-test="libcmocka-dev clang-14 libclang-rt-14-dev clang-format-14 python3 python3-yaml python3-jsonschema docker-registry sqlite3
+test="libcmocka-dev clang-14 libclang-rt-14-dev clang-format-14 python3 python3-pytest python3-yaml python3-jsonschema docker-registry sqlite3
 etcd-server openssl curl git binutils spin $demo"
 
 case "${1:-all}" in
