@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/term.h"
 #include "net/frame.h"
 #include "sys/clock.h"
 #include "sys/file.h"
@@ -56,6 +57,21 @@ static void post_assign(struct agent *agent)
     free(desired);
 }
 
+bool frame_term_counts(struct agent *agent, const struct sk_node *tree)
+{
+    int64_t term = sk_map_int(tree, "term", -1);
+
+    if (term_take(&agent->term, term)) {
+        return true;
+    }
+    if (agent->term_below != term) {
+        agent->term_below = term;
+        sk_log(SK_LOG_WARN, "a deposed leader is not heard", "term=%" PRId64 " newest=%" PRId64,
+               term, agent->term);
+    }
+    return false;
+}
+
 int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk_str bytes,
                       bool keep, struct sk_err *err)
 {
@@ -64,6 +80,10 @@ int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk
 
     if (rc < 0) {
         return rc;
+    }
+    if (!frame_term_counts(agent, tree)) {
+        assign_free(set);
+        return 0;
     }
     if (keep) {
         struct sk_err why = {0};
@@ -240,6 +260,7 @@ bool frame_write_observe(struct agent *agent, uint64_t since, struct sk_buf *out
     sk_jw_kcstr(&w, "type", "observe");
     sk_jw_kint(&w, "obs_rev", agent->obs_rev);
     sk_jw_kint(&w, "assign_rev", agent->assigned ? agent->assigned->rev : 0);
+    sk_jw_kint(&w, "term", agent->term);
     sk_jw_kbool(&w, "full", since == 0);
     sk_jw_key(&w, "instances");
     sk_jw_arr(&w);

@@ -70,6 +70,8 @@ struct agent {
     struct images *images;
     struct agent_state state;
     struct assign_set *assigned;
+    int64_t term; /* the highest leader's that anything was taken from; kept with `assigned` */
+    int64_t term_below; /* the last lower one that was refused, so that it is said once */
     struct work *works;
     struct queued_event *events, *events_last;
     bool pumping;
@@ -167,6 +169,8 @@ void peers_observe_soon(struct agent *agent);
 void peers_send_all(struct agent *agent, const struct sk_buf *json);
 void peers_close_all(struct agent *agent);
 /* ---- frames.c ---- */
+/* Whether the frame is of a leader that still counts (model/term.h). */
+bool frame_term_counts(struct agent *agent, const struct sk_node *tree);
 /* 0, or an error that ends the connection. */
 int frame_take_assign(struct agent *agent, const struct sk_node *tree, struct sk_str bytes,
                       bool keep, struct sk_err *err);

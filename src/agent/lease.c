@@ -64,6 +64,9 @@ int frame_take_leased(struct agent *agent, const struct sk_node *tree, struct sk
     if (!sk_str_is(sk_map_str(tree, "from", SK_STR("")), agent->ask_from)) {
         return 0; /* asked by the agent before this one: when, is not known here */
     }
+    if (!frame_term_counts(agent, tree)) {
+        return 0;
+    }
     for (uint32_t i = 0; i < list->count; i++) {
         const struct sk_node *row = &list->u.items[i];
         char id[AGENT_ID_MAX];

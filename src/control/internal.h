@@ -348,7 +348,8 @@ struct ctl_job {
     char *findings;
     struct sk_err error;
     /* of its making */
-    char own_site[64];
+    char control_sites[CONTROL_MEMBERS_MAX][64]; /* of each control node */
+    size_t ncontrol_sites;
 };
 enum { CTL_SLOT_REQUEST, CTL_SLOT_OWN, CTL_SLOT_COUNT };
 

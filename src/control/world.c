@@ -131,15 +131,26 @@ void control_inventory_free(struct inventory *inv)
 
 /* ---- jobs ---- */
 
+static void control_site(struct ctl_job *job, const struct ctl_node *n)
+{
+    (void)snprintf(job->control_sites[job->ncontrol_sites++], sizeof(job->control_sites[0]), "%s",
+                   n->site->name);
+}
+
 static bool job_control_kept(void *ctx, const struct sk_str *lost, size_t nlost)
 {
     const struct ctl_job *job = ctx;
-    for (size_t i = 0; i < nlost; i++) {
-        if (sk_str_is(lost[i], job->own_site)) {
-            return false; /* one control node: it goes with its site */
+    size_t kept = job->ncontrol_sites;
+
+    for (size_t k = 0; k < job->ncontrol_sites; k++) {
+        for (size_t i = 0; i < nlost; i++) {
+            if (sk_str_is(lost[i], job->control_sites[k])) {
+                kept--;
+                break;
+            }
         }
     }
-    return true;
+    return kept * 2 > job->ncontrol_sites; /* a majority: with one control node, its site */
 }
 
 /* In a loss, survive, keep and cost do not bind again, and after_loss_ms replaces ms. */
@@ -198,7 +209,15 @@ struct ctl_job *ctl_job_new(struct control *c, enum ctl_job_kind kind, const str
     job->basis = c->basis;
     job->stamp = c->stamp;
     job->pub.relaxed = relaxed;
-    (void)snprintf(job->own_site, sizeof(job->own_site), "%s", own ? own->site->name : "");
+    for (size_t i = 0; i < c->roster.count; i++) {
+        const struct ctl_node *n = ctl_node(c, sk_str(c->roster.seats[i].node));
+        if (n != NULL && c->roster.seats[i].state == CTL_SEAT_MEMBER) {
+            control_site(job, n);
+        }
+    }
+    if (job->ncontrol_sites == 0 && own != NULL) {
+        control_site(job, own);
+    }
     plan_input_init(&job->pub.input);
     job->projects = sk_xcalloc(nprojects + 1, sizeof(struct ctl_project *));
     job->nprojects = nprojects;

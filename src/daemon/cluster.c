@@ -93,10 +93,46 @@ static bool hook_assign(void *ctx, struct sk_str node, struct sk_str json)
     return sent;
 }
 
-static void answer_joiner(struct waiting *w, const struct sk_err *err, struct sk_str json)
+/* A newcomer that came to a standby is told where to go. */
+static bool sent_on(const struct cluster *cluster, struct waiting *w, const struct sk_err *err)
+{
+    const struct control *control = host_control(cluster->host);
+    struct sk_str leader = control_leader(control);
+    struct sk_buf address = SK_BUF_INIT;
+    struct sk_buf frame = SK_BUF_INIT;
+    struct sk_jw jw;
+    bool sent = false;
+
+    if (err->code == SK_ERR_UNAVAILABLE && !control_leads(control) &&
+        !sk_str_is(leader, cluster->own_node) &&
+        control_channel_address(control, leader, &address)) {
+        sk_jw_init(&jw, &frame);
+        sk_jw_obj(&jw);
+        sk_jw_kint(&jw, "v", 1);
+        sk_jw_kcstr(&jw, "type", "error");
+        sk_jw_kcstr(&jw, "code", sk_code_name(err->code));
+        sk_jw_kcstr(&jw, "text", err->msg);
+        sk_jw_kcstr(&jw, "fix", err->fix);
+        sk_jw_kstr(&jw, "leader", sk_buf_str(&address));
+        sk_jw_obj_end(&jw);
+        sent = net_send(w->joiner, sk_buf_str(&frame), NULL) == 0;
+    }
+    sk_buf_release(&address);
+    sk_buf_release(&frame);
+    if (sent) {
+        net_peer_close(w->joiner, NULL);
+    }
+    return sent;
+}
+
+static void answer_joiner(const struct cluster *cluster, struct waiting *w,
+                          const struct sk_err *err, struct sk_str json)
 {
     struct sk_err send = {0};
 
+    if (sent_on(cluster, w, err)) {
+        return;
+    }
     if (err->code == 0 && net_send(w->joiner, json, &send) == 0) {
         net_peer_close(w->joiner, NULL);
     } else {
@@ -116,10 +152,11 @@ static void hook_answer(void *ctx, uint64_t request, const struct sk_err *err, s
     }
     HASH_DEL(cluster->waiting, w);
     if (w->joiner) {
-        answer_joiner(w, err, json);
+        answer_joiner(cluster, w, err, json);
     } else if (err->code == 0) {
         (void)hook_send(cluster, sk_str(w->node), json);
-    } else {
+    } else if (err->code != SK_ERR_UNAVAILABLE || control_leads(host_control(cluster->host))) {
+        /* else the leader was asked too */
         sk_log_err(SK_LOG_WARN, "certificate not renewed", err);
     }
     free(w);
@@ -161,7 +198,8 @@ static int hook_issue(void *ctx, const struct control_command *cmd, struct sk_bu
     }
     issue.wall_ms = sys_wall_ms();
     issue.life_ms = cmd->u.issue.not_after_ms - issue.wall_ms;
-    if (cmd->u.issue.renewal && sk_str_is(cmd->u.issue.node, cluster->own_node)) {
+    if (cmd->u.issue.renewal &&
+        control_is_control(host_control(cluster->host), cmd->u.issue.node)) {
         issue.kind = NET_CERT_CONTROL;
     }
     r = net_ca_issue(cluster->ca, cmd->u.issue.csr, &issue, &cert, NULL, err);

@@ -57,10 +57,23 @@ static int read_port(const struct sk_node *root, const char *key, uint16_t *port
     return 0;
 }
 
-static int from_tree(const struct sk_node *root, struct daemon_config *c, struct sk_err *err)
+static void read_controls(const struct sk_node *root, struct daemon_config *c)
 {
     const struct sk_node *controls = sk_map_seq(root, "controls");
 
+    c->ncontrols = 0;
+    for (uint32_t i = 0; controls && i < controls->count && c->ncontrols < DAEMON_CONTROLS_MAX;
+         i++) {
+        if (controls->u.items[i].kind == SK_STRING) {
+            (void)snprintf(c->controls[c->ncontrols], sizeof(c->controls[0]), "%.*s",
+                           SK_PRI(controls->u.items[i].u.text));
+            c->ncontrols++;
+        }
+    }
+}
+
+static int from_tree(const struct sk_node *root, struct daemon_config *c, struct sk_err *err)
+{
     copy_text(c->cluster, sizeof(c->cluster), root, "cluster");
     copy_text(c->node, sizeof(c->node), root, "node");
     copy_text(c->site, sizeof(c->site), root, "site");
@@ -70,14 +83,7 @@ static int from_tree(const struct sk_node *root, struct daemon_config *c, struct
     copy_text(c->incarnation, sizeof(c->incarnation), root, "incarnation");
     copy_text(c->user, sizeof(c->user), root, "user");
     c->is_control = sk_map_bool(root, "control", false);
-    for (uint32_t i = 0; controls && i < controls->count && c->ncontrols < DAEMON_CONTROLS_MAX;
-         i++) {
-        if (controls->u.items[i].kind == SK_STRING) {
-            (void)snprintf(c->controls[c->ncontrols], sizeof(c->controls[0]), "%.*s",
-                           SK_PRI(controls->u.items[i].u.text));
-            c->ncontrols++;
-        }
-    }
+    read_controls(root, c);
     if (read_port(root, "channel_port", &c->channel_port, err) < 0 ||
         read_port(root, "probe_port", &c->probe_port, err) < 0 ||
         read_port(root, "api_port", &c->api_port, err) < 0 ||
@@ -90,6 +96,42 @@ static int from_tree(const struct sk_node *root, struct daemon_config *c, struct
         return sk_err_set(err, SK_ERR_CORRUPT, "it lacks cluster, node, site or controls");
     }
     return 0;
+}
+
+static void role_path(const char *dir, char out[512])
+{
+    (void)snprintf(out, 512, "%s/identity/role.json", dir);
+}
+
+/* None, as a rule: it was never changed. */
+static int load_role(struct daemon_config *config, struct sk_err *err)
+{
+    struct sk_buf buf = SK_BUF_INIT;
+    struct sk_arena *arena = sk_arena_new();
+    const struct sk_node *root = NULL;
+    struct sk_err why = {0};
+    char path[512];
+    int r;
+
+    role_path(config->dir, path);
+    r = sys_file_read(path, CONFIG_BYTES_MAX, &buf, &why);
+    if (r == 0) {
+        r = sk_json_read(arena, path, sk_buf_str(&buf), NULL, &root, &why);
+    }
+    if (r == 0 && root->kind == SK_MAP) {
+        config->is_control = sk_map_bool(root, "control", config->is_control);
+        if (sk_map_seq(root, "controls") && sk_map_seq(root, "controls")->count > 0) {
+            read_controls(root, config);
+        }
+    }
+    if (r == SK_ERR_NOT_FOUND) {
+        r = 0;
+    } else if (r < 0 && err) {
+        *err = why;
+    }
+    sk_arena_free(arena);
+    sk_buf_release(&buf);
+    return r;
 }
 
 int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err *err)
@@ -120,10 +162,41 @@ int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err
             (void)sk_err_wrap(err, "'%s'", path);
         }
     }
+    r = r < 0 ? r : load_role(&config, err);
     if (r == 0) {
         *ret = config;
     }
     sk_arena_free(arena);
+    sk_buf_release(&buf);
+    return r;
+}
+
+static void write_controls(struct sk_jw *w, const struct daemon_config *c)
+{
+    sk_jw_kbool(w, "control", c->is_control);
+    sk_jw_key(w, "controls");
+    sk_jw_arr(w);
+    for (unsigned i = 0; i < c->ncontrols; i++) {
+        sk_jw_cstr(w, c->controls[i]);
+    }
+    sk_jw_arr_end(w);
+}
+
+int daemon_role_save(const struct daemon_config *c, struct sk_err *err)
+{
+    struct sk_buf buf = SK_BUF_INIT;
+    struct sk_jw w;
+    char path[512];
+    int r;
+
+    sk_jw_init(&w, &buf);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    write_controls(&w, c);
+    sk_jw_obj_end(&w);
+    sk_buf_addc(&buf, '\n');
+    role_path(c->dir, path);
+    r = sys_file_write(path, sk_buf_str(&buf), 0600, err);
     sk_buf_release(&buf);
     return r;
 }
@@ -145,13 +218,7 @@ int daemon_config_save(const struct daemon_config *c, struct sk_err *err)
     sk_jw_kcstr(&w, "address", c->address);
     sk_jw_kcstr(&w, "listen", c->listen);
     sk_jw_kcstr(&w, "incarnation", c->incarnation);
-    sk_jw_kbool(&w, "control", c->is_control);
-    sk_jw_key(&w, "controls");
-    sk_jw_arr(&w);
-    for (unsigned i = 0; i < c->ncontrols; i++) {
-        sk_jw_cstr(&w, c->controls[i]);
-    }
-    sk_jw_arr_end(&w);
+    write_controls(&w, c);
     sk_jw_kint(&w, "channel_port", c->channel_port);
     sk_jw_kint(&w, "probe_port", c->probe_port);
     sk_jw_kint(&w, "api_port", c->api_port);
@@ -160,8 +227,10 @@ int daemon_config_save(const struct daemon_config *c, struct sk_err *err)
     sk_jw_kcstr(&w, "user", c->user);
     sk_jw_obj_end(&w);
     sk_buf_addc(&buf, '\n');
+    role_path(c->dir, path);
+    r = sys_file_remove(path, err);
     (void)snprintf(path, sizeof(path), "%s/node.json", c->dir);
-    r = sys_file_write(path, sk_buf_str(&buf), 0644, err);
+    r = r < 0 ? r : sys_file_write(path, sk_buf_str(&buf), 0644, err);
     sk_buf_release(&buf);
     return r;
 }

@@ -11,7 +11,8 @@
  * What a server knows about itself: DIR/node.json, written by `skerry init` and `skerry join`, read
  * at each start. Facts of the cluster are not in here: they come from control.
  */
-#define DAEMON_CONTROLS_MAX 8
+#define DAEMON_CONTROLS_MAX 9
+#define DAEMON_ADDRESS_SIZE 320
 
 struct daemon_config {
     char dir[400]; /* the data folder; not in the file */
@@ -22,7 +23,7 @@ struct daemon_config {
     char address[256];    /* where other nodes reach this one */
     char listen[64];      /* numeric address that all ports listen on; default "0.0.0.0" */
     char incarnation[33]; /* new at each init or join */
-    char controls[DAEMON_CONTROLS_MAX][320]; /* "host:7400" */
+    char controls[DAEMON_CONTROLS_MAX][DAEMON_ADDRESS_SIZE]; /* "host:7400" */
     unsigned ncontrols;
     bool is_control;
     uint16_t channel_port; /* 7400 */
@@ -36,7 +37,11 @@ struct daemon_config {
 void daemon_config_init(struct daemon_config *config, const char *dir);
 /* SK_ERR_NOT_FOUND with the fix when there is none: this server is in no cluster yet. */
 int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err *err);
+/* Begins anew: what daemon_role_save() kept is forgotten. */
 int daemon_config_save(const struct daemon_config *config, struct sk_err *err);
+/* What changes while skerryd runs (controls, is_control): kept in DIR/identity/role.json, since
+ * node.json is not skerryd's to write; daemon_config_load() reads it over node.json. */
+int daemon_role_save(const struct daemon_config *config, struct sk_err *err);
 
 /* Facts of this machine, as join and init report them. Detected nodes keep 0.25 cpus and 512M for
  * the system. */

@@ -713,6 +713,8 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
     host->calls = sys_queue_new(loop, CALLS_MAX, on_call, host);
     (void)uv_timer_init(loop, &host->timer);
     host->timer.data = host;
+    sys_random(&host->next_stream, sizeof(host->next_stream));
+    host->next_stream &= INT64_C(0xffffffffff); /* apart from those of other control nodes */
     submit_load(host);
     *ret = host;
     return 0;

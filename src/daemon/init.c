@@ -376,7 +376,7 @@ int daemon_join(struct daemon_setup *setup, struct sk_err *err)
         (void)snprintf(config->cluster, sizeof(config->cluster), "%s",
                        joined.identity.info.cluster);
         (void)snprintf(config->prefix, sizeof(config->prefix), "%s", joined.prefix);
-        (void)snprintf(config->controls[0], sizeof(config->controls[0]), "%s", setup->control);
+        (void)snprintf(config->controls[0], sizeof(config->controls[0]), "%s", joined.control);
         config->ncontrols = 1;
         r = give_to_user(config, &f, false, err);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/member.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "daemon/frames.h"
 #include "daemon/front.h"
 #include "daemon/observed.h"
+#include "model/term.h"
 #include "net/channel.h"
 #include "net/enrol.h"
 #include "net/probe.h"
@@ -32,7 +34,10 @@ struct member {
     char probe_key[2 * NET_PROBE_KEY_BYTES + 1]; /* as last taken; "" until then */
     struct front *front;
     struct observed observed;
-    struct sk_buf assign; /* the last frame, as it came */
+    struct sk_buf assign;     /* the last frame, as it came */
+    int64_t term;             /* the highest leader's that anything was taken from */
+    int64_t term_below;       /* the last lower one that was refused, so that it is said once */
+    struct daemon_config own; /* what of it changes while this runs: controls */
     int64_t seq;
     bool agent_left; /* is said with the next beat: at a stop of both halves there is none */
     bool resend; /* a control node's queue was full: it missed observations, so all get the whole */
@@ -99,6 +104,10 @@ static void maybe_renew(struct member *member)
     struct sk_err err = {0};
     int64_t now = sys_wall_ms();
 
+    if (member->own.is_control && member->identity.info.kind != NET_CERT_CONTROL &&
+        member->renew_at_ms > now + RENEW_RETRY_MS) {
+        member->renew_at_ms = now; /* it became a control node: others believe that to the word */
+    }
     if (now < member->renew_at_ms || net_client_up(member->client) == 0) {
         return;
     }
@@ -211,6 +220,63 @@ static void take_probes(struct member *member, const struct sk_node *frame)
     }
 }
 
+/* Where the control nodes are now. Kept for the next start; channels to those that stay stay. */
+static void take_controls(struct member *member, const struct sk_node *frame)
+{
+    const struct sk_node *list = sk_map_seq(frame, "controls");
+    struct daemon_config *own = &member->own;
+    char fresh[DAEMON_CONTROLS_MAX][DAEMON_ADDRESS_SIZE];
+    const char *addresses[DAEMON_CONTROLS_MAX];
+    struct sk_err err = {0};
+    unsigned n = 0;
+
+    for (uint32_t i = 0; list && i < list->count && n < DAEMON_CONTROLS_MAX; i++) {
+        struct sk_str text =
+            list->u.items[i].kind == SK_STRING ? list->u.items[i].u.text : SK_STR("");
+        struct sockaddr_storage numeric;
+        if (text.len > 0 && text.len < DAEMON_ADDRESS_SIZE &&
+            net_address_parse(text, NET_PORT, &numeric, NULL) == 0) {
+            (void)snprintf(fresh[n], sizeof(fresh[n]), "%.*s", SK_PRI(text));
+            addresses[n] = fresh[n];
+            n++;
+        }
+    }
+    bool same = n == own->ncontrols;
+    for (unsigned i = 0; same && i < n; i++) {
+        same = strcmp(fresh[i], own->controls[i]) == 0;
+    }
+    if (n == 0 || same) {
+        return;
+    }
+    if (net_client_set_addresses(member->client, addresses, n, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "control nodes not taken", &err);
+        return;
+    }
+    memcpy(own->controls, fresh, sizeof(fresh[0]) * n);
+    own->ncontrols = n;
+    sk_log(SK_LOG_INFO, "control nodes", "count=%u first=%s", n, own->controls[0]);
+    if (daemon_role_save(own, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "control nodes not kept", &err);
+    }
+}
+
+static bool term_counts(struct member *member, const struct net_peer *peer,
+                        const struct net_frame *frame)
+{
+    int64_t term = sk_map_int(frame->tree, "term", -1);
+
+    if (term_take(&member->term, term)) {
+        return true;
+    }
+    if (member->term_below != term) {
+        member->term_below = term;
+        sk_log(SK_LOG_WARN, "a deposed leader is not heard",
+               "address=%s term=%" PRId64 " newest=%" PRId64, net_peer_info(peer)->address, term,
+               member->term);
+    }
+    return false;
+}
+
 static void take_assign(struct member *member, const struct net_frame *frame)
 {
     sk_buf_clear(&member->assign);
@@ -219,6 +285,7 @@ static void take_assign(struct member *member, const struct net_frame *frame)
     take_probes(member, frame->tree);
     front_take(member->front, frame->tree);
     take_revoked(member, frame->tree);
+    take_controls(member, frame->tree);
 }
 
 static void take_renewed(struct member *member, const struct net_frame *frame)
@@ -257,13 +324,14 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
 {
     struct member *member = ctx;
 
-    (void)peer;
     if (sk_str_is(frame->type, "assign")) {
-        take_assign(member, frame);
+        if (term_counts(member, peer, frame)) {
+            take_assign(member, frame);
+        }
     } else if (sk_str_is(frame->type, "renewed")) {
         take_renewed(member, frame);
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
-               sk_str_is(frame->type, "leased")) {
+               (sk_str_is(frame->type, "leased") && term_counts(member, peer, frame))) {
         (void)agent_link_send(member->agent, frame->bytes);
     }
 }
@@ -299,6 +367,7 @@ static void on_agent_frame(void *ctx, const struct net_frame *frame)
 
     if (sk_str_is(frame->type, "observe")) {
         observed_take(&member->observed, frame->tree);
+        (void)term_take(&member->term, member->observed.term);
         if (net_client_send_all(member->client, frame->bytes) < net_client_up(member->client)) {
             member->resend = true;
         }
@@ -364,6 +433,7 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
 
     member->loop = loop;
     member->config = config->config;
+    member->own = *config->config;
     member->revoked = config->revoked;
     member->renewed = config->renewed;
     member->ctx = config->ctx;
@@ -388,6 +458,19 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
 static void on_timer_closed(uv_handle_t *handle)
 {
     free(handle->data);
+}
+
+int member_set_control(struct member *member, bool is_control, struct sk_err *err)
+{
+    struct daemon_config fresh = member->own;
+    int r;
+
+    fresh.is_control = is_control;
+    r = daemon_role_save(&fresh, err);
+    if (r == 0) {
+        member->own.is_control = is_control;
+    }
+    return r;
 }
 
 void member_free(struct member *member)

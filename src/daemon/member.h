@@ -29,6 +29,9 @@ struct member_config {
 
 int member_new(uv_loop_t *loop, const struct member_config *config, struct member **ret,
                struct sk_err *err);
+/* The node becomes, or ceases to be, a control node, also at its next start; its certificate
+ * follows. */
+int member_set_control(struct member *member, bool is_control, struct sk_err *err);
 void member_free(struct member *member);
 
 #endif

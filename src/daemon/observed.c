@@ -41,6 +41,7 @@ void observed_take(struct observed *observed, const struct sk_node *frame)
     }
     observed->obs_rev = sk_map_int(frame, "obs_rev", 0);
     observed->assign_rev = sk_map_int(frame, "assign_rev", 0);
+    observed->term = sk_map_int(frame, "term", 0);
     for (uint32_t i = 0; list && i < list->count; i++) {
         const struct sk_node *item = &list->u.items[i];
         struct sk_str id = item->kind == SK_MAP ? sk_map_str(item, "id", SK_STR("")) : SK_STR("");

@@ -12,7 +12,8 @@
 struct observed {
     struct observed_row *rows;
     int64_t obs_rev, assign_rev;
-    bool known; /* a full one came since the agent connected */
+    int64_t term; /* of the leader that its assignment is of, which it keeps on disk */
+    bool known;   /* a full one came since the agent connected */
 };
 
 /* Takes over an `observe` frame of the agent: a full one replaces everything. */

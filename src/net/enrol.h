@@ -33,13 +33,15 @@ struct net_joined {
     struct net_identity identity; /* net_identity_release() */
     char site[64];
     char prefix[64];
+    char control[NET_ADDRESS_SIZE]; /* of the control node that took it in */
 };
 
 /*
  * Blocks: for the command line. Connects; believes the server only if it shows the CA of the
  * token's fingerprint and a control node's certificate signed by it, and only then sends the token;
  * takes `joined`, checks that certificate and CA fit, and writes DIR/joined.json (the answer as it
- * came), node.key, ca.pem, node.pem. On failure nothing of an identity is left in the folder.
+ * came), node.key, ca.pem, node.pem. On failure nothing of an identity is left in the folder. A
+ * control node that does not lead names the one that does, which is then asked in the same way.
  *
  * SK_ERR_CONFLICT: DIR holds an identity. SK_ERR_UNAUTHENTICATED: not the token's cluster.
  * SK_ERR_UNAVAILABLE, SK_ERR_TIMEOUT: not reached. Else what the server says (a token that is

@@ -25,6 +25,8 @@
 
 struct joiner {
     const struct net_join *join;
+    char address[NET_ADDRESS_SIZE]; /* of who is asked now */
+    char leader[NET_ADDRESS_SIZE];  /* whom that one named instead; "" */
     int64_t deadline_ms;
     int fd;
     SSL_CTX *ctx;
@@ -103,11 +105,11 @@ static int wait_for(struct joiner *joiner, short events, struct sk_err *err)
             return 0;
         }
         if (n < 0 && errno != EINTR) {
-            return sk_err_errno(err, errno, "wait for '%s'", joiner->join->address);
+            return sk_err_errno(err, errno, "wait for '%s'", joiner->address);
         }
         if (joiner->deadline_ms <= sys_now_ms()) {
             return sk_err_set(err, SK_ERR_TIMEOUT, "'%s' did not answer within %lld ms",
-                              joiner->join->address, (long long)joiner->join->timeout_ms);
+                              joiner->address, (long long)joiner->join->timeout_ms);
         }
     }
 }
@@ -124,8 +126,7 @@ static int tls_again(struct joiner *joiner, int rc, struct sk_err *err)
         return wait_for(joiner, POLLOUT, err);
     }
     if (code == SSL_ERROR_ZERO_RETURN || (code == SSL_ERROR_SYSCALL && !ERR_peek_error())) {
-        return sk_err_set(err, SK_ERR_UNAVAILABLE, "'%s' closed the connection",
-                          joiner->join->address);
+        return sk_err_set(err, SK_ERR_UNAVAILABLE, "'%s' closed the connection", joiner->address);
     }
     return net_tls_err(joiner->ssl, &joiner->judge, err);
 }
@@ -172,7 +173,7 @@ static int connect_one(struct joiner *joiner, const struct addrinfo *to, struct 
         rc = 0;
     }
     if (failed) {
-        rc = sk_err_set(err, SK_ERR_UNAVAILABLE, "connect to '%s': %s", joiner->join->address,
+        rc = sk_err_set(err, SK_ERR_UNAVAILABLE, "connect to '%s': %s", joiner->address,
                         strerrordesc_np(failed));
         (void)sk_err_fix(err, "check that skerry runs there and that TCP port %d is open",
                          NET_PORT);
@@ -190,7 +191,7 @@ static int connect_any(struct joiner *joiner, struct sk_err *err)
     struct addrinfo *found = NULL;
     char host[NET_HOST_SIZE], port[8];
     uint16_t number;
-    int rc = net_address_split(sk_str(joiner->join->address), NET_PORT, host, &number, err);
+    int rc = net_address_split(sk_str(joiner->address), NET_PORT, host, &number, err);
 
     if (rc < 0) {
         return rc;
@@ -310,6 +311,8 @@ static int read_answer(struct joiner *joiner, struct sk_arena *arena, struct net
     }
     net_frame_reader_release(&reader);
     if (rc == 0 && sk_str_is(ret->type, "error")) {
+        (void)snprintf(joiner->leader, sizeof(joiner->leader), "%.*s",
+                       SK_PRI(sk_map_str(ret->tree, "leader", SK_STR(""))));
         return net_error_parse(ret, err);
     }
     if (rc == 0 && !sk_str_is(ret->type, "joined")) {
@@ -389,6 +392,43 @@ static int is_new_here(const struct net_join *join, struct sk_err *err)
     return rc == SK_ERR_NOT_FOUND ? 0 : rc;
 }
 
+#define HOPS_MAX 4
+
+static void hang_up(struct joiner *joiner)
+{
+    SSL_free(joiner->ssl);
+    SSL_CTX_free(joiner->ctx);
+    if (joiner->fd >= 0) {
+        (void)close(joiner->fd); /* all that matters was read */
+    }
+    joiner->ssl = NULL;
+    joiner->ctx = NULL;
+    joiner->fd = -1;
+}
+
+/* Asks one control node. It is believed by the token alone, as any other that it names. */
+static int ask(struct joiner *joiner, struct sk_str key, struct sk_arena *arena,
+               struct net_frame *ret_frame, struct net_joined *ret, struct sk_err *err)
+{
+    int rc = connect_any(joiner, err);
+
+    joiner->leader[0] = '\0';
+    if (rc == 0) {
+        rc = shake_hands(joiner, err);
+    }
+    if (rc == 0) {
+        rc = send_join(joiner, key, err);
+    }
+    if (rc == 0) {
+        rc = read_answer(joiner, arena, ret_frame, err);
+    }
+    if (rc == 0) {
+        rc = take_joined(joiner, key, ret_frame, ret, err);
+    }
+    hang_up(joiner);
+    return rc;
+}
+
 int net_join(const struct net_join *join, struct net_joined *ret, struct sk_err *err)
 {
     struct joiner joiner = {.join = join, .deadline_ms = sys_now_ms() + join->timeout_ms, .fd = -1};
@@ -398,36 +438,26 @@ int net_join(const struct net_join *join, struct net_joined *ret, struct sk_err 
     struct sk_arena *arena = sk_arena_new();
     int rc = is_new_here(join, err);
 
+    (void)snprintf(joiner.address, sizeof(joiner.address), "%s", join->address);
     if (rc == 0) {
         rc = net_key_new(&key, err);
     }
-    if (rc == 0) {
-        rc = connect_any(&joiner, err);
-    }
-    if (rc == 0) {
-        rc = shake_hands(&joiner, err);
-    }
-    if (rc == 0) {
-        rc = send_join(&joiner, sk_buf_str(&key), err);
-    }
-    if (rc == 0) {
-        rc = read_answer(&joiner, arena, &frame, err);
-    }
-    if (rc == 0) {
-        rc = take_joined(&joiner, sk_buf_str(&key), &frame, &joined, err);
+    for (int hop = 0; rc == 0 && hop < HOPS_MAX; hop++) {
+        rc = ask(&joiner, sk_buf_str(&key), arena, &frame, &joined, err);
+        if (rc == 0 || joiner.leader[0] == '\0' || hop + 1 == HOPS_MAX) {
+            break;
+        }
+        memcpy(joiner.address, joiner.leader, sizeof(joiner.address));
+        rc = 0;
     }
     if (rc == 0) {
         rc = store(join, &joined, &frame, err);
     }
     if (rc == 0) {
+        (void)snprintf(joined.control, sizeof(joined.control), "%s", joiner.address);
         *ret = joined;
     } else {
         net_identity_release(&joined.identity);
-    }
-    SSL_free(joiner.ssl);
-    SSL_CTX_free(joiner.ctx);
-    if (joiner.fd >= 0) {
-        (void)close(joiner.fd); /* all that matters was read */
     }
     net_pem_wipe(&key);
     sk_arena_free(arena);

@@ -333,11 +333,40 @@ def test_shim_killed(a):
     assert not alive(status["pid"])
 
 
+@with_agent
+def test_deposed_leader(a):
+    """A lower term than one that was taken moves nothing, also after a restart of the agent."""
+    one, two = server(free_port()), server(free_port())
+
+    def told(term, instances):
+        a.rev += 1
+        a.send({"type": "assign", "rev": a.rev, "term": term, "instances": instances})
+
+    def taken():
+        return [(f["term"], f["assign_rev"]) for f in a.history if f["type"] == "observe"][-1:]
+
+    told(4, [one])
+    a.wait_state(one["id"], "running", True)
+    told(5, [one, two])
+    a.wait_state(two["id"], "running", True)
+    rev = a.rev
+    told(4, [])
+    a.pump(0.5)
+    assert taken() == [(5, rev)] and "a deposed leader is not heard" in a.own_log(), (a.history[-3:], a.own_log())
+    a.restart()
+    told(4, [])
+    a.pump(1)
+    assert taken() == [(5, rev)], a.history[-3:]
+    told(6, [one])
+    a.wait_state(two["id"], "exited")
+    assert a.seen[one["id"]]["restarts"] == 0
+
+
 class Leader:
     """Answers the agent's asks as control would."""
 
     def __init__(self, agent):
-        self.a, self.epoch, self.renews, self.asked = agent, 0, True, []
+        self.a, self.epoch, self.renews, self.asked, self.term = agent, 0, True, [], 7
         self.done = 0
 
     def pump(self):
@@ -353,13 +382,26 @@ class Leader:
                     answers.append({"id": ask["id"], "epoch": self.epoch, "held": True})
                 elif ask["ask"] == "release" or self.renews:
                     answers.append({"id": ask["id"], "epoch": ask["epoch"], "held": ask["ask"] == "renew"})
-            self.a.send({"type": "leased", "from": frame["from"], "seq": frame["seq"], "answers": answers})
+            self.a.send({"type": "leased", "from": frame["from"], "seq": frame["seq"], "answers": answers, "term": self.term})
 
     def until(self, what, seconds=10, why=""):
         end = time.time() + seconds
         while not what():
             assert time.time() < end, (why, self.asked[-9:], self.a.seen)
             self.pump()
+
+
+@with_agent
+def test_deposed_leader_renews(a):
+    """Its renewals are none: the work ends with the lease."""
+    one = exec_instance(["sleep", "60"], spec={"x-skerry": {"exclusive": True}})
+    leader = Leader(a)
+    a.assign([one])
+    leader.until(lambda: a.seen.get(one["id"], {}).get("state") == "running")
+    pid = a.shim_status(one["id"])["pid"]
+    leader.term = 6
+    leader.until(lambda: not alive(pid), 6)
+    leader.until(lambda: ("grant", 1) in leader.asked and a.seen[one["id"]]["state"] != "running")
 
 
 @with_agent

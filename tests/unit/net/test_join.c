@@ -10,7 +10,17 @@
 /* Joining: the newcomer on its own thread, as the command line does it; the server answers from its
  * token records as control would. */
 
-enum fault { NONE, FOREIGN_CA, OTHER_NODE, JUNK_CERT, NOT_JOINED, HANG_UP, SILENT };
+enum fault {
+    NONE,
+    FOREIGN_CA,
+    OTHER_NODE,
+    JUNK_CERT,
+    NOT_JOINED,
+    HANG_UP,
+    SILENT,
+    SENT_ON,
+    SENT_ROUND
+};
 
 struct joining {
     struct world *w;
@@ -69,6 +79,20 @@ static void answer(struct joining *j, struct net_peer *peer, const struct net_fr
 
 static struct joining *current;
 
+/* As one that does not lead, and names who does: itself, the second time. */
+static void send_on(struct joining *j, struct net_peer *peer)
+{
+    struct sk_buf json = SK_BUF_INIT;
+    sk_buf_printf(&json,
+                  "{\"v\":1,\"type\":\"error\",\"code\":\"unavailable\",\"text\":\"not "
+                  "me\",\"leader\":\"%s\"}",
+                  j->address);
+    assert_int_equal(net_send(peer, sk_buf_str(&json), NULL), 0);
+    net_peer_close(peer, NULL);
+    sk_buf_release(&json);
+    j->fault = j->fault == SENT_ON ? NONE : SENT_ROUND;
+}
+
 static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *frame)
 {
     struct joining *j = current;
@@ -78,6 +102,10 @@ static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *fr
     j->asked++;
     assert_true(net_peer_info(peer)->joining);
     if (j->fault == SILENT) {
+        return;
+    }
+    if (j->fault == SENT_ON || j->fault == SENT_ROUND) {
+        send_on(j, peer);
         return;
     }
     if (j->fault == HANG_UP) {
@@ -241,6 +269,24 @@ static void join_well(struct joining *j)
     empty(j);
 }
 
+static void a_standby_names_the_leader(void **state)
+{
+    struct joining *j = new_joining();
+    (void)state;
+    j->fault = SENT_ON;
+    join(j);
+    assert_int_equal(j->rc, 0);
+    assert_int_equal(j->asked, 2);
+    assert_string_equal(j->joined.control, j->address);
+    net_identity_release(&j->joined.identity);
+    empty(j);
+    j->asked = 0;
+    j->fault = SENT_ROUND; /* nobody is followed for ever */
+    fails(j, SK_ERR_UNAVAILABLE, "the other side says: not me");
+    assert_true(j->asked < 10);
+    free_joining(j);
+}
+
 static void tokens_that_are_not_good(void **state)
 {
     struct joining *j = new_joining();
@@ -365,9 +411,13 @@ static void late_answers_are_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_newcomer_joins_and_connects), cmocka_unit_test(tokens_that_are_not_good),
-        cmocka_unit_test(servers_that_are_not_good),     cmocka_unit_test(nobody_there),
-        cmocka_unit_test(guessing_is_slowed_down),       cmocka_unit_test(late_answers_are_cut),
+        cmocka_unit_test(a_newcomer_joins_and_connects),
+        cmocka_unit_test(a_standby_names_the_leader),
+        cmocka_unit_test(tokens_that_are_not_good),
+        cmocka_unit_test(servers_that_are_not_good),
+        cmocka_unit_test(nobody_there),
+        cmocka_unit_test(guessing_is_slowed_down),
+        cmocka_unit_test(late_answers_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
