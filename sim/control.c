@@ -153,6 +153,7 @@ static void command(struct sim *s, size_t control, const struct control_command 
     case CONTROL_CMD_EVENT:
         event(s, cmd);
         break;
+    case CONTROL_CMD_DRILL:  /* nor does anybody ask for a drill */
     case CONTROL_CMD_LEASED: /* no world declares exclusive work: nobody asks */
     case CONTROL_CMD_REVOKE:
     case CONTROL_CMD_COUNT:

@@ -132,6 +132,13 @@ static void keys_known(const struct control *c, struct keys *k)
         SK_GROW(k->items, k->count, k->cap);
         k->items[k->count++] = SK_STR(CTL_PREFIX "return");
     }
+    if (c->drill != NULL) {
+        SK_GROW(k->items, k->count, k->cap);
+        k->items[k->count++] = SK_STR(CTL_PREFIX "drill");
+    }
+    for (size_t i = 0; i < c->nreports; i++) {
+        keys_add(k, "drills", c->reports[i]->key);
+    }
     for (size_t i = 0; i < c->nlinks; i++) {
         SK_GROW(k->items, k->count, k->cap);
         k->items[k->count++] =
@@ -283,6 +290,7 @@ static void decide(struct control *c)
     }
     ctl_lease_step(c); /* first: a renewal that comes late kills */
     ctl_jobs_step(c);
+    ctl_drill_step(c);
     ctl_failover_step(c);
     c->requests_first = !c->requests_first;
     if (c->requests_first) {
@@ -331,6 +339,9 @@ static int take_event(struct control *c, const struct control_event *ev, struct 
         return 0;
     case CONTROL_EV_LEASE:
         ctl_lease_asked(c, ev);
+        return 0;
+    case CONTROL_EV_DRILLED:
+        ctl_drilled(c, ev);
         return 0;
     case CONTROL_EV_REQUEST:
         ctl_queue(c, ctl_req_api(&ev->u.request));
@@ -400,6 +411,7 @@ uint64_t control_deadline_ms(const struct control *c)
         sooner(c, c->leader.leads ? c->leader.next_bump_ms : c->leader.next_look_ms, &best);
         sooner(c, c->leader.seen_ms + CTL_LEADER_SILENCE_MS, &best);
     }
+    sooner(c, ctl_drill_deadline(c), &best);
     if (c->asked) {
         sooner(c, c->next_lease_ms, &best);
         sooner(c, c->lease_free_ms, &best);

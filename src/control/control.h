@@ -60,6 +60,8 @@ struct control;
 #define CONTROL_GATE_RESTARTS 3 /* a new copy that was started again so often is not waited for */
 #define CONTROL_EVENTS_KEPT 10000
 #define CONTROL_TOKEN_TTL_MAX_MS (3600 * INT64_C(1000))
+#define CONTROL_DRILL_MIN_MS (10 * INT64_C(1000))
+#define CONTROL_DRILL_MAX_MS (15 * 60 * INT64_C(1000))
 #define CONTROL_CERT_TTL_MS (24 * 3600 * INT64_C(1000))
 
 struct control_config {
@@ -169,6 +171,8 @@ enum control_request_kind {
     CONTROL_REQ_KEY_CREATE,   /* u.key */
     CONTROL_REQ_KEY_REVOKE,   /* u.target.name = hash */
     CONTROL_REQ_RETURN,       /* u.ret */
+    CONTROL_REQ_DRILL,        /* u.drill; answered once it began, or was refused */
+    CONTROL_REQ_DRILL_ABORT,  /* nothing: the one that runs */
     CONTROL_REQ_COUNT
 };
 
@@ -220,9 +224,26 @@ struct control_request {
             int automatic;     /* 0 off, 1 on, < 0 as it is */
             int64_t delay_ms;  /* 0 to CONTROL_RETURN_DELAY_MAX_MS; < 0 as it is */
         } ret;
+        struct {
+            struct sk_str site;
+            int64_t for_ms; /* CONTROL_DRILL_MIN_MS to CONTROL_DRILL_MAX_MS */
+            double bound;   /* % of errors at which it is ended; < 0: never */
+            bool hard;
+        } drill;
     } u;
 };
 #define CONTROL_RETURN_DELAY_MAX_MS (24 * 3600 * INT64_C(1000))
+
+/* What a node says of a drill's cut (docs/drill.md). */
+enum control_drill_op {
+    CONTROL_DRILL_CHECK,
+    CONTROL_DRILL_CUT,
+    CONTROL_DRILL_END,
+    CONTROL_DRILL_OPS
+};
+const char *control_drill_op_name(enum control_drill_op op);
+/* -1 if it is none. */
+int control_drill_op_from_name(struct sk_str name);
 
 enum control_txn_result { CONTROL_TXN_OK, CONTROL_TXN_CONFLICT, CONTROL_TXN_FAILED };
 
@@ -237,6 +258,7 @@ enum control_event_kind {
     CONTROL_EV_JOIN,
     CONTROL_EV_RENEW,
     CONTROL_EV_LEASE,
+    CONTROL_EV_DRILLED,
     CONTROL_EV_TXN_DONE,
     CONTROL_EV_PLAN_DONE,
     CONTROL_EV_REQUEST,
@@ -278,6 +300,9 @@ struct control_event {
             int64_t seq, assign_rev, obs_rev;
             const struct control_heard *heard; /* the first CONTROL_HEARD_MAX are read */
             size_t nheard;
+            bool has_front;                       /* it runs its site's ingress, and that serves */
+            int64_t front_view;                   /* the number of the view that it serves */
+            int64_t front_requests, front_errors; /* of users, since some start of its skerryd */
         } beat;
         struct {
             struct sk_str node;
@@ -299,6 +324,13 @@ struct control_event {
             const struct control_lease_ask *asks; /* all there are; replaces those before */
             size_t nasks;                         /* the first CONTROL_ASKS_MAX are read */
         } lease;
+        struct {
+            struct sk_str node;
+            int64_t number; /* of the drill */
+            enum control_drill_op op;
+            bool can; /* it is so; else `why` not */
+            struct sk_str why;
+        } drilled;
         struct {
             uint64_t request; /* of the TXN */
             enum control_txn_result result;
@@ -327,6 +359,7 @@ enum control_command_kind {
     CONTROL_CMD_PLAN,       /* run control_plan_run() on a worker; answer with PLAN_DONE */
     CONTROL_CMD_ASSIGN,     /* send the frame to the node */
     CONTROL_CMD_LEASED,     /* send the frame to the node; what it grants is committed */
+    CONTROL_CMD_DRILL,      /* send the frame to the node; answered by DRILLED */
     CONTROL_CMD_REPLY,      /* answer a request, join or renew that ended without a certificate */
     CONTROL_CMD_ISSUE_CERT, /* sign the CSR and answer `joined` or `renewed` */
     CONTROL_CMD_REVOKE,     /* refuse the serial from now on; its channel, if any, is closed */
@@ -368,6 +401,10 @@ struct control_command {
             struct sk_str node;
             struct sk_str body; /* the whole `leased` frame, JSON */
         } leased;
+        struct {
+            struct sk_str node;
+            struct sk_str body; /* the whole `drill` frame, JSON */
+        } drill;
         struct {
             uint64_t request;
             struct sk_err err;  /* code 0: done */
@@ -471,6 +508,12 @@ int control_why_json(const struct control *c, struct sk_str project, struct sk_s
 /* skerry.view/1: one site's routing view. SK_ERR_NOT_FOUND. */
 int control_view_json(const struct control *c, struct sk_str site, struct sk_buf *out,
                       struct sk_err *err);
+/* skerry.drill/1 of the drill that runs. SK_ERR_NOT_FOUND. */
+int control_drill_json(const struct control *c, struct sk_buf *out, struct sk_err *err);
+/* The same of one that is over, or runs. SK_ERR_NOT_FOUND. */
+int control_drill_report_json(const struct control *c, int64_t number, struct sk_buf *out,
+                              struct sk_err *err);
+void control_drills_json(const struct control *c, struct sk_buf *out); /* skerry.drills/1 */
 /* A snapshot of the declared world; the caller frees it with control_inventory_free(). Nodes that
  * are lost are in it: it says what is there, not what answers. */
 struct inventory *control_inventory(const struct control *c);

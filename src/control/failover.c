@@ -47,12 +47,12 @@ static void use(struct ctl_node *n, const struct service *decl)
 
 static bool displaced(const struct ctl_node *n)
 {
-    return n == NULL || n->life == CTL_LOST || n->drained || n->site->drained;
+    return n == NULL || n->life == CTL_LOST || n->drained || n->site->drained || n->site->away;
 }
 
 static bool may_take(const struct ctl_node *n)
 {
-    return n != NULL && ctl_node_up(n) && !n->drained && !n->site->drained &&
+    return n != NULL && ctl_node_up(n) && !n->drained && !n->site->drained && !n->site->away &&
            n->site->trust == SITE_FULL;
 }
 
@@ -133,7 +133,7 @@ static const struct plan_loss *row_now(const struct control *c)
             for (size_t l = 0; l < row->nlost; l++) {
                 in_row = in_row || sk_str_is(row->lost[l], n->site->name);
             }
-            match = in_row == (n->life == CTL_LOST);
+            match = in_row == (n->life == CTL_LOST || n->site->away);
         }
         if (match) {
             return row;

@@ -70,6 +70,9 @@ struct ctl_site {
     char *ingress; /* node name, NULL if there is none */
     char *view;    /* JSON without rev; NULL until first made */
     int64_t view_rev;
+    /* of a drill: the others' views leave it out, its own leaves its replicas out, failover counts
+     * it as lost */
+    bool off, own_off, away;
 };
 
 struct ctl_heard {
@@ -151,6 +154,10 @@ struct ctl_node {
     int64_t used_cpus, used_memory, used_disk; /* scratch of a reconcile pass */
     int64_t mark_age, mark_own_age;            /* scratch of a verdict pass */
     bool mark_own_asked;
+    /* of the ingress that it runs, by its beats */
+    bool has_front;
+    int64_t front_view, front_requests, front_errors;
+    bool drill_can; /* its answer to the check of the drill that is asked for */
 };
 
 /* Two sites (or one with itself) between which probes do not pass though nodes beat: unheard.c. */
@@ -226,6 +233,7 @@ struct ctl_inst {
     size_t nlog_tail;
     int64_t noted_ms;   /* when control first knew it: the health gate counts from here */
     int64_t healthy_ms; /* since when it is healthy; < 0: it is not */
+    int64_t begun_ms;   /* when its node was first seen to start it; 0: not seen, or over */
     int64_t stop_rev;   /* the assignment that first said stop; 0: none yet */
 };
 
@@ -245,10 +253,11 @@ struct ctl_svc {
     struct ctl_place *place; /* decl->replicas of them */
     size_t nplace;
     /* live */
-    bool begun;      /* it had an instance since it was declared: depends_on let it start */
-    bool leasing;    /* scratch of a lease pass: its first lease is in the transaction */
-    char halted[72]; /* spec hash whose rollout was stopped */
-    char *blocked;   /* why the reconciler waits, for people; NULL: it does not */
+    bool begun;       /* it had an instance since it was declared: depends_on let it start */
+    bool leasing;     /* scratch of a lease pass: its first lease is in the transaction */
+    char halted[72];  /* spec hash whose rollout was stopped */
+    char *blocked;    /* why the reconciler waits, for people; NULL: it does not */
+    int64_t start_ms; /* how long a copy of it last took to start; 0: not seen */
 };
 
 struct ctl_overlay { /* a placement that failover changed */
@@ -426,6 +435,22 @@ struct ctl_return {
     int64_t asked_ms, progress_ms, next_ms;
 };
 
+enum ctl_drill_phase {
+    CTL_DRILL_TRAFFIC,
+    CTL_DRILL_WORK,
+    CTL_DRILL_CUT,
+    CTL_DRILL_HOLD,
+    CTL_DRILL_RETURN,
+    CTL_DRILL_PHASE_COUNT
+};
+
+struct ctl_report { /* of a drill that is over */
+    char *key;      /* its number, six digits at least */
+    char *json;
+};
+
+struct ctl_drill;
+
 struct control {
     char *own_node;
     struct ctl_leader leader;
@@ -475,6 +500,9 @@ struct control {
     struct ctl_evrec *events; /* ring of the newest, oldest first */
     size_t nevents, capevents;
     int64_t event_seq, event_oldest;
+    struct ctl_drill *drill;     /* NULL: none runs */
+    struct ctl_report **reports; /* by number */
+    size_t nreports, capreports;
 
     struct ctl_planref *plan; /* NULL: none yet */
     char *plan_who;
@@ -503,9 +531,12 @@ struct control {
     struct ctl_unheard *unheard;
     size_t nunheard, capunheard;
     int64_t next_unheard_ms;
-    bool asked;            /* some node's asks are not all answered */
-    int64_t next_lease_ms; /* no renewals are committed before */
-    int64_t lease_free_ms; /* when the next lease that somebody waits for is free */
+    bool asked;                           /* some node's asks are not all answered */
+    int64_t next_lease_ms;                /* no renewals are committed before */
+    int64_t lease_free_ms;                /* when the next lease that somebody waits for is free */
+    int64_t front_requests, front_errors; /* at all ingresses, since this control's start */
+    struct ctl_req *drill_req;            /* waits for its nodes' word that they can */
+    int64_t drill_until_ms;
 
     struct ctl_req *queue, **queue_end;
     struct ctl_txn *pending;
@@ -652,6 +683,7 @@ void ctl_life_late(struct control *c, int64_t since_ms);
 void ctl_sign_of_life(struct control *c, struct ctl_node *n);
 bool ctl_node_up(const struct ctl_node *n); /* may be given work: not suspect, not lost */
 bool ctl_any_lost(const struct control *c);
+bool ctl_any_away(const struct control *c); /* a site, by a drill */
 void ctl_probes_step(struct control *c);
 void ctl_probes_acked(struct control *c, struct ctl_node *n);
 /* A beat came to a standby: what the leader asked the node to listen to shows in it. */
@@ -754,6 +786,23 @@ void ctl_leases_clear(struct control *c);
 struct ctl_lease *ctl_lease(const struct control *c, const struct ctl_svc *s);
 /* The instance holds its service's lease as far as control knows. */
 bool ctl_lease_held_by(const struct control *c, const struct ctl_inst *i);
+
+/* drill.c */
+void ctl_req_drill(struct control *c, struct ctl_req *req);
+void ctl_req_drill_abort(struct control *c, struct ctl_req *req);
+/* SK_ERR_CONFLICT while a drill runs that the request would disturb. */
+int ctl_drill_permits(const struct control *c, const struct control_request *r, struct sk_err *err);
+void ctl_drill_step(struct control *c);
+void ctl_drill_drop_wait(struct control *c, const struct sk_err *err);
+void ctl_drilled(struct control *c, const struct control_event *ev);
+void ctl_drill_front(struct control *c, struct ctl_node *n, const struct control_event *ev);
+int64_t ctl_drill_deadline(const struct control *c); /* INT64_MAX: none */
+void ctl_drill_apply(struct control *c, const struct sk_node *rec, int64_t mod_rev);
+void ctl_drill_remove(struct control *c);
+void ctl_report_apply(struct control *c, struct sk_str key, struct sk_str raw);
+void ctl_report_remove(struct control *c, struct sk_str key);
+void ctl_drills_clear(struct control *c);
+void ctl_drill_status(const struct control *c, struct sk_jw *w);
 
 /* addr.c */
 bool ctl_addr_pick(struct control *c, struct ctl_node *n, char out[20]);

@@ -361,6 +361,7 @@ void ctl_beat(struct control *c, const struct control_event *ev)
     }
     ctl_sign_of_life(c, n);
     n->beat_seen = true;
+    ctl_drill_front(c, n, ev);
     ctl_rev_seen(c, n, ev->u.beat.assign_rev);
     if (n->rev != 0 && ev->u.beat.assign_rev <= n->rev && ev->u.beat.assign_rev != n->acked_rev) {
         n->acked_rev = ev->u.beat.assign_rev;
@@ -414,6 +415,24 @@ static void inst_health(struct control *c, struct ctl_inst *i, bool before)
     c->dirty_reconcile = true;
 }
 
+/* How long a copy took from the first word that its node starts it until it was healthy: what a
+ * drill predicts by. What was there before this control is not judged, nor is waiting for a lease.
+ */
+static void inst_started(const struct control *c, struct ctl_inst *i, bool presumed)
+{
+    if (presumed || i->restarts > 0 || (i->spec->exclusive && i->svc->ninsts > 1)) {
+        i->begun_ms = -1;
+    } else if (i->begun_ms == 0 && i->state == CONTROL_STARTING) {
+        i->begun_ms = c->now_ms;
+    } else if (i->begun_ms == 0 && i->state == CONTROL_RUNNING) {
+        i->begun_ms = i->noted_ms;
+    }
+    if (i->begun_ms > 0 && ctl_inst_healthy(i)) {
+        i->svc->start_ms = ctl_i64_max(1, c->now_ms - i->begun_ms);
+        i->begun_ms = -1;
+    }
+}
+
 static void observe_one(struct control *c, struct ctl_node *n, const struct control_observation *o)
 {
     struct ctl_inst *i = NULL;
@@ -437,6 +456,7 @@ static void observe_one(struct control *c, struct ctl_node *n, const struct cont
 void ctl_inst_observed(struct control *c, struct ctl_inst *i, const struct control_observation *o)
 {
     bool before = ctl_inst_healthy(i);
+    bool presumed = i->presumed;
     if (i->presumed) {
         i->presumed = false;
         c->dirty_views = true;
@@ -452,6 +472,7 @@ void ctl_inst_observed(struct control *c, struct ctl_inst *i, const struct contr
     i->signal = o->signal;
     inst_text(i, o);
     inst_health(c, i, before);
+    inst_started(c, i, presumed);
 }
 
 void ctl_observe(struct control *c, const struct control_event *ev)

@@ -454,6 +454,8 @@ static void request_finish(struct control *c, struct ctl_job *job)
         ctl_refuse(c, sk_steal(job->req), &err);
     } else if (wants_only_plan(r)) {
         reply_plan(c, job);
+    } else if (ctl_drill_permits(c, r, &err) < 0) {
+        ctl_refuse(c, sk_steal(job->req), &err);
     } else if (job->basis != c->basis && expected_plan(r).len > 0) {
         refuse(c, sk_steal(job->req), SK_ERR_CONFLICT, "the state moved while this was planned",
                "plan again");

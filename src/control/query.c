@@ -200,6 +200,7 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     status_losses(c, &w);
     ctl_unheard_json(c, &w);
     ctl_return_status_json(c, &w);
+    ctl_drill_status(c, &w);
     sk_jw_obj_end(&w);
 }
 

@@ -177,6 +177,8 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
             }
         } else if (i->role == CTL_STOPPING) {
             p->busy = p->busy || ctl_node_up(i->node);
+        } else if (i->node->site->away) {
+            put_role(p, i, CTL_STOPPING); /* a drill: what would be gone, goes */
         } else if (i == target) {
             put_role(p, i, CTL_ACTIVE);
         } else if (!wanted || settled) {
@@ -383,7 +385,7 @@ static enum need replica_need(struct pass *p, const struct ctl_svc *s, int64_t r
     if (n == NULL || !ctl_node_up(n) || target_in(s, g) != NULL) {
         return NEED_NOTHING;
     }
-    if (n->drained || n->site->drained) {
+    if (n->drained || n->site->drained || n->site->away) {
         return NEED_NOTHING; /* by force, with no room elsewhere: what runs there may go on */
     }
     bool replaces = other != NULL && works(other) && other->spec != s->want;

@@ -481,6 +481,10 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
         revoked_apply(c, rest, rec);
     } else if (sk_str_is(kind, "events")) {
         event_apply(c, rec, r->value);
+    } else if (sk_str_is(kind, "drill")) {
+        ctl_drill_apply(c, rec, r->mod_rev);
+    } else if (sk_str_is(kind, "drills")) {
+        ctl_report_apply(c, rest, r->value);
     }
     return 0; /* kinds of a later version are not ours to judge */
 }
@@ -634,6 +638,10 @@ static void remove_kept(struct control *c, struct sk_str kind, struct sk_str res
         ctl_roster_clear(c);
     } else if (sk_str_is(kind, "return")) {
         ctl_return_clear(c);
+    } else if (sk_str_is(kind, "drill")) {
+        ctl_drill_remove(c);
+    } else if (sk_str_is(kind, "drills")) {
+        ctl_report_remove(c, rest);
     } else if (sk_str_is(kind, "events")) {
         int64_t seq;
         if (ctl_digits(rest, &seq) && seq >= c->event_oldest) {
@@ -690,6 +698,7 @@ void ctl_records_clear(struct control *c)
 {
     ctl_insts_clear(c);
     ctl_leases_clear(c);
+    ctl_drills_clear(c);
     ctl_leader_clear(c);
     ctl_roster_clear(c);
     ctl_return_clear(c);

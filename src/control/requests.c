@@ -32,6 +32,9 @@ void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err
 
 void ctl_requests_refuse(struct control *c, const char *leader)
 {
+    if (c->drill_req != NULL) { /* that waits as well */
+        ctl_queue(c, sk_steal(c->drill_req));
+    }
     while (c->queue != NULL) {
         struct ctl_req *req = c->queue;
         struct sk_err err = {0};
@@ -146,6 +149,10 @@ struct ctl_req *ctl_req_api(const struct control_request *in)
     case CONTROL_REQ_REBALANCE:
         to->u.rebalance.expect_plan = ctl_arena_dup(a, in->u.rebalance.expect_plan);
         break;
+    case CONTROL_REQ_DRILL:
+        to->u.drill.site = ctl_arena_dup(a, in->u.drill.site);
+        break;
+    case CONTROL_REQ_DRILL_ABORT:
     case CONTROL_REQ_RETURN:
     case CONTROL_REQ_COUNT:
         break;
@@ -155,6 +162,12 @@ struct ctl_req *ctl_req_api(const struct control_request *in)
 
 static void api_run(struct control *c, struct ctl_req *req)
 {
+    struct sk_err err = {0};
+
+    if (ctl_drill_permits(c, &req->api, &err) < 0) {
+        ctl_refuse(c, req, &err);
+        return;
+    }
     switch (req->api.kind) {
     case CONTROL_REQ_APPLY:
     case CONTROL_REQ_REBALANCE:
@@ -194,6 +207,12 @@ static void api_run(struct control *c, struct ctl_req *req)
         break;
     case CONTROL_REQ_RETURN:
         ctl_req_return(c, req);
+        break;
+    case CONTROL_REQ_DRILL:
+        ctl_req_drill(c, req);
+        break;
+    case CONTROL_REQ_DRILL_ABORT:
+        ctl_req_drill_abort(c, req);
         break;
     case CONTROL_REQ_COUNT:
         SK_ASSERT(false && "no request");

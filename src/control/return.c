@@ -272,7 +272,7 @@ void ctl_return_step(struct control *c)
 {
     struct ctl_return *r = &c->ret;
 
-    if (c->frozen || ctl_any_lost(c)) {
+    if (c->frozen || ctl_any_lost(c) || ctl_any_away(c)) {
         c->whole_ms = -1;
         forget_plan(r);
         r->next_ms = INT64_MAX;

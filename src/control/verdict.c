@@ -36,6 +36,16 @@ bool ctl_any_lost(const struct control *c)
     return false;
 }
 
+bool ctl_any_away(const struct control *c)
+{
+    for (size_t i = 0; i < c->nsites; i++) {
+        if (c->sites[i]->off) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
 {
     bool was_up = ctl_node_up(n);

@@ -127,7 +127,7 @@ static void write_ends(const struct scene *v, const struct endpoints *e, uint16_
     sk_jw_arr(v->w);
     for (size_t k = 0; k < e->count; k++) {
         const struct ctl_inst *i = e->items[k];
-        if (i->node->site == v->site) {
+        if (i->node->site == v->site && !v->site->own_off) {
             sk_jw_obj(v->w);
             sk_jw_kcstr(v->w, "id", i->id);
             sk_jw_kcstr(v->w, "address", i->address);
@@ -144,7 +144,7 @@ static void write_ends(const struct scene *v, const struct endpoints *e, uint16_
         for (size_t k = 0; k < e->count && !any; k++) {
             any = e->items[k]->node->site == other;
         }
-        if (!any || other->ingress == NULL) {
+        if (!any || other->ingress == NULL || other->off) {
             continue;
         }
         sk_jw_obj(v->w);

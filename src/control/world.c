@@ -69,7 +69,7 @@ static void world_nodes(const struct control *c, const struct ctl_mods *mods, st
             .labels = labels,
             .nlabels = n->nlabels,
             .drained = n->drained || is(n->name, mods->drain_node) ||
-                       (mods->lost_drained && !ctl_node_up(n)),
+                       (mods->lost_drained && (!ctl_node_up(n) || n->site->away)),
         };
     }
     inv->nodes = nodes;

@@ -559,6 +559,9 @@ static void execute(struct host *host, const struct control_command *cmd)
          * for the lease to run out */
         (void)host->hooks.send(host->hooks.ctx, cmd->u.leased.node, cmd->u.leased.body);
         break;
+    case CONTROL_CMD_DRILL: /* sent again until the node acts on it */
+        (void)host->hooks.send(host->hooks.ctx, cmd->u.drill.node, cmd->u.drill.body);
+        break;
     case CONTROL_CMD_REPLY:
         answer(host, cmd->u.reply.request, &cmd->u.reply.err, cmd->u.reply.json);
         break;

@@ -263,6 +263,15 @@ static void do_issue(struct fake *f, const struct control_command *cmd)
     r->json = sk_xstrdup("{}");
 }
 
+static void do_drill(struct fake *f, const struct control_command *cmd)
+{
+    struct control_event ev;
+    hash_str(f, cmd->u.drill.body);
+    if (fake_drill_take(f, cmd->u.drill.node, cmd->u.drill.body, &ev)) {
+        post(f, 3, &ev, NULL, true);
+    }
+}
+
 static void command(struct fake *f, const struct control_command *cmd)
 {
     switch (cmd->kind) {
@@ -286,6 +295,9 @@ static void command(struct fake *f, const struct control_command *cmd)
         if (!f->drop_answers) {
             fake_leased(f, cmd->u.leased.node, cmd->u.leased.body);
         }
+        break;
+    case CONTROL_CMD_DRILL:
+        do_drill(f, cmd);
         break;
     case CONTROL_CMD_REPLY:
         do_reply(f, cmd);
@@ -422,6 +434,7 @@ void fake_run(struct fake *f, int64_t ms)
         while (pop(f)) {
         }
         fake_agents_step(f);
+        fake_drill_step(f);
         if (control_deadline_ms(f->c) <= (uint64_t)f->now_ms) {
             struct control_event tick = {.kind = CONTROL_EV_TICK};
             fake_step(f, &tick);

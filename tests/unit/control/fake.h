@@ -44,8 +44,16 @@ struct fake_agent {
     int64_t cpus, memory;
     char prefix[24];
     unsigned assigns;
+    /* its ingress: serves a view FAKE_FRONT_MS after it came */
+    bool no_front;
+    int64_t front_view, front_next, front_ms, front_requests, front_errors;
+    /* a drill's hard cut */
+    bool cannot_cut, mute_drill;
+    int64_t drill_number, cut_until_ms;
     int64_t next_ask_ms, ask_seq, answered_seq, asked_ms[8]; /* asked_ms: by seq */
 };
+
+#define FAKE_FRONT_MS 250
 
 struct fake_record {
     char *key, *value;
@@ -101,7 +109,8 @@ struct fake {
     size_t ndoubles;
     int64_t doubles_max_ms; /* while control was not frozen */
     bool frozen;
-    bool drop_answers; /* what control answers to asks is lost */
+    int64_t users, users_failed; /* at each ingress, with each beat; of 100 */
+    bool drop_answers;           /* what control answers to asks is lost */
     struct {
         char label[96];
         int64_t epoch; /* the highest that ran */
@@ -119,6 +128,9 @@ void fake_ask(struct fake *f, const char *node, const char *id, enum control_lea
               int64_t epoch);
 /* The only copy that runs, or waits for its lease, on any node; NULL: none. Its node. */
 struct fake_inst *fake_exclusive(struct fake *f, const char *label, const char **ret_node);
+uint64_t fake_drill(struct fake *f, const char *site, int64_t for_ms, double bound, bool hard);
+/* Users ask at every ingress, `failed` of each 100 in vain, until it is called again with 0. */
+void fake_users(struct fake *f, int64_t each_beat, int64_t failed);
 /* Runs until the reply to `request` is there, at most 20 s. */
 const struct fake_reply *fake_wait(struct fake *f, uint64_t request);
 

@@ -195,6 +195,11 @@ void fake_assign(struct fake *f, struct sk_str node, int64_t rev, struct sk_str 
     sk_jw_init(&w, &text);
     sk_jw_node(&w, view);
     (void)snprintf(a->view, sizeof(a->view), "%s", text.ptr);
+    if (view != NULL && view->kind == SK_MAP) {
+        int64_t view_rev = sk_map_int(view, "rev", 0);
+        a->front_ms = view_rev != a->front_next ? f->now_ms + FAKE_FRONT_MS : a->front_ms;
+        a->front_next = view_rev;
+    }
     sk_buf_release(&text);
     sk_arena_free(arena);
 }
@@ -253,6 +258,15 @@ static void send_beat(struct fake *f, struct fake_agent *a)
     ev.u.beat.obs_rev = a->obs_rev;
     ev.u.beat.heard = heard;
     ev.u.beat.nheard = a->nprobe;
+    if (a->view[0] == '{' && !a->no_front) {
+        a->front_view = f->now_ms >= a->front_ms ? a->front_next : a->front_view;
+        a->front_requests += f->users;
+        a->front_errors += f->users * f->users_failed / 100;
+        ev.u.beat.has_front = true;
+        ev.u.beat.front_view = a->front_view;
+        ev.u.beat.front_requests = a->front_requests;
+        ev.u.beat.front_errors = a->front_errors;
+    }
     fake_step(f, &ev);
 }
 
@@ -714,4 +728,74 @@ void fake_check(struct fake *f)
         }
     }
     check_doubles(f);
+}
+
+/* ---- drills ---- */
+
+static void cut_one(struct fake *f, struct fake_agent *a, bool cut)
+{
+    size_t i = index_of(f, a);
+    for (size_t k = 0; k < f->nagents; k++) {
+        if (!in(&f->agents[k], a->site)) {
+            f->cut[i][k] = f->cut[k][i] = cut;
+        }
+    }
+    f->control_cut[i] = cut;
+}
+
+bool fake_drill_take(struct fake *f, struct sk_str node, struct sk_str body,
+                     struct control_event *ret)
+{
+    struct sk_arena *arena = sk_arena_new();
+    const struct sk_node *root;
+    char name[32];
+    (void)snprintf(name, sizeof(name), "%.*s", SK_PRI(node));
+    struct fake_agent *a = fake_agent(f, name);
+
+    assert_int_equal(sk_json_read(arena, "drill", body, NULL, &root, NULL), 0);
+    int64_t number = sk_map_int(root, "number", 0);
+    int64_t ms = sk_map_int(root, "ms", -1);
+    int op = control_drill_op_from_name(sk_map_str(root, "op", SK_STR("")));
+    sk_arena_free(arena);
+    assert_true(op >= 0 && ms >= 0 && ms <= CONTROL_DRILL_MAX_MS && number > 0);
+    if (a == NULL || a->mute_drill || !reaches_control(f, a)) {
+        return false;
+    }
+    fake_note(f, "drill %s %s %lld ms", a->name, control_drill_op_name((enum control_drill_op)op),
+              (long long)ms);
+    *ret = (struct control_event){.kind = CONTROL_EV_DRILLED};
+    ret->u.drilled.node = sk_str(a->name);
+    ret->u.drilled.number = number;
+    ret->u.drilled.op = (enum control_drill_op)op;
+    ret->u.drilled.can = !a->cannot_cut;
+    ret->u.drilled.why = a->cannot_cut ? SK_STR("nft is not installed") : SK_STR("");
+    if (op == CONTROL_DRILL_CUT && !a->cannot_cut && a->drill_number != number) {
+        a->drill_number = number;
+        a->cut_until_ms = f->now_ms + ms;
+        cut_one(f, a, true);
+        return false; /* its answer does not get out any more */
+    }
+    if (op == CONTROL_DRILL_END && a->cut_until_ms > 0) {
+        a->cut_until_ms = 0;
+        cut_one(f, a, false);
+    }
+    return true;
+}
+
+void fake_drill_step(struct fake *f)
+{
+    for (size_t i = 0; i < f->nagents; i++) {
+        struct fake_agent *a = &f->agents[i];
+        if (a->cut_until_ms > 0 && f->now_ms >= a->cut_until_ms) {
+            a->cut_until_ms = 0;
+            cut_one(f, a, false);
+            fake_note(f, "-- %s is not cut any more", a->name);
+        }
+    }
+}
+
+void fake_users(struct fake *f, int64_t each_beat, int64_t failed)
+{
+    f->users = each_beat;
+    f->users_failed = failed;
 }

@@ -220,3 +220,13 @@ const char *fake_view(struct fake *f, const char *site)
     sk_buf_release(&out);
     return text;
 }
+
+uint64_t fake_drill(struct fake *f, const char *site, int64_t for_ms, double bound, bool hard)
+{
+    struct control_request r = {.kind = CONTROL_REQ_DRILL};
+    r.u.drill.site = sk_str(site);
+    r.u.drill.for_ms = for_ms;
+    r.u.drill.bound = bound;
+    r.u.drill.hard = hard;
+    return fake_request(f, &r);
+}

@@ -10,5 +10,9 @@ int64_t fake_agents_next(const struct fake *f);
 void fake_agents_step(struct fake *f);
 void fake_leased(struct fake *f, struct sk_str node, struct sk_str body);
 void fake_check(struct fake *f);
+/* False: there is no answer. */
+bool fake_drill_take(struct fake *f, struct sk_str node, struct sk_str body,
+                     struct control_event *ret);
+void fake_drill_step(struct fake *f);
 
 #endif
