@@ -28,7 +28,7 @@ static enum state state_of(const struct control *c)
     if (c->noverlay == 0 && !r->asked) {
         return r->done_wall_ms > 0 ? STATE_DONE : STATE_NONE;
     }
-    if (c->frozen || ctl_any_lost(c)) {
+    if (c->frozen || ctl_any_lost(c) || ctl_any_away(c)) {
         return STATE_LOST;
     }
     if (r->unmet) {
