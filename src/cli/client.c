@@ -308,3 +308,55 @@ int api_stream(struct api_client *client, const char *path, api_line_fn *on_line
     sk_buf_release(&reader.buf);
     return r;
 }
+
+struct byte_reader {
+    struct sk_buf error; /* an error's answer */
+    api_bytes_fn *take;
+    void *ctx;
+    bool stopped;
+    long status;
+    CURL *curl;
+};
+
+static size_t on_download(char *ptr, size_t size, size_t count, void *ctx)
+{
+    struct byte_reader *reader = ctx;
+    size_t len = size * count;
+
+    (void)curl_easy_getinfo(reader->curl, CURLINFO_RESPONSE_CODE, &reader->status);
+    if (reader->status >= 400) {
+        sk_buf_add(&reader->error, ptr, len);
+        return reader->error.len > LINE_BYTES_MAX ? 0 : len;
+    }
+    reader->stopped = !reader->take((struct sk_str){ptr, len}, reader->ctx);
+    return reader->stopped ? 0 : len;
+}
+
+int api_download(struct api_client *client, const char *path, api_bytes_fn *take, void *ctx,
+                 struct sk_err *err)
+{
+    struct byte_reader reader = {.take = take, .ctx = ctx};
+    CURLcode code;
+    int r = 0;
+
+    curl_easy_reset(client->curl);
+    prepare(client, path);
+    reader.curl = client->curl;
+    (void)curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, on_download);
+    (void)curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, &reader);
+    code = curl_easy_perform(client->curl);
+    (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &reader.status);
+    if (reader.status >= 400) {
+        struct sk_arena *arena = sk_arena_new();
+        const struct sk_node *root = NULL;
+        int parsed = sk_json_read(arena, "answer", sk_buf_str(&reader.error), NULL, &root, NULL);
+        r = remote_error(reader.status, parsed == 0 ? root : NULL, err);
+        sk_arena_free(arena);
+    } else if (reader.stopped) {
+        r = sk_err_set(err, SK_ERR_CANCELLED, "the download was given up");
+    } else if (code != CURLE_OK) {
+        r = transport_error(client, code, err);
+    }
+    sk_buf_release(&reader.error);
+    return r;
+}

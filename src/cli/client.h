@@ -31,6 +31,12 @@ typedef bool api_line_fn(struct sk_str line, void *ctx);
 int api_stream(struct api_client *client, const char *path, api_line_fn *on_line, void *ctx,
                struct sk_err *err);
 
+/* A streamed answer as the bytes that come, until it ends; false from `take` ends it. SK_ERR_*
+ * also when the server breaks off. */
+typedef bool api_bytes_fn(struct sk_str bytes, void *ctx);
+int api_download(struct api_client *client, const char *path, api_bytes_fn *take, void *ctx,
+                 struct sk_err *err);
+
 /* Appends `text` percent-encoded for a query value or a path segment. */
 void api_escape(struct sk_buf *out, struct sk_str text);
 

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "daemon/daemon.h"
 #include "daemon/init.h"
+#include "daemon/recover.h"
 #include "daemon/supervise.h"
 #include "sys/file.h"
 
@@ -227,58 +228,30 @@ static int run_join(struct cli *cli, struct sk_err *err)
     return r;
 }
 
-static const struct cli_option folder_options[] = {
+static const struct cli_option rejoin_options[] = {
     {"data", "DIR", "the data folder (default $SKERRY_DATA, else /var/lib/skerry)", false},
 };
 
-static void print_folder(const struct cli *cli, const char *format, const char *text)
+static int run_rejoin(struct cli *cli, struct sk_err *err)
 {
-    struct sk_buf out = SK_BUF_INIT;
+    struct daemon_config config;
 
+    if (daemon_rejoin(cli_data_dir(cli), cli->args[0], &config, err) < 0) {
+        return err->code;
+    }
     if (cli->json) {
-        struct sk_jw w;
-        sk_jw_init(&w, &out);
-        sk_jw_obj(&w);
-        sk_jw_kcstr(&w, "format", format);
-        sk_jw_kcstr(&w, "data", cli_data_dir(cli));
-        sk_jw_kcstr(&w, "folder", cli->args[0]);
-        sk_jw_obj_end(&w);
-        sk_buf_addc(&out, '\n');
+        struct daemon_setup setup = {.config = config};
+        setup.config.is_control = false;
+        print_setup(cli, &setup, "skerry.rejoin/1");
     } else {
-        sk_buf_adds(&out, text);
+        struct sk_buf out = SK_BUF_INIT;
+        sk_buf_printf(&out,
+                      "node %s looks for control at %s; restart its daemon (what runs on it goes "
+                      "on)\n",
+                      config.node, config.controls[0]);
+        cli_write(sk_buf_str(&out));
+        sk_buf_release(&out);
     }
-    cli_write(sk_buf_str(&out));
-    sk_buf_release(&out);
-}
-
-/* Paths of what lies in them must fit the buffers of daemon/init.c. */
-static int check_folder(const struct cli *cli, struct sk_err *err)
-{
-    if (strlen(cli->args[0]) > 400 || strlen(cli_data_dir(cli)) > 90) {
-        return sk_err_set(err, SK_ERR_USAGE, "the path '%.80s...' is too long",
-                          strlen(cli->args[0]) > 400 ? cli->args[0] : cli_data_dir(cli));
-    }
-    return 0;
-}
-
-static int run_backup(struct cli *cli, struct sk_err *err)
-{
-    if (check_folder(cli, err) < 0 || daemon_backup(cli_data_dir(cli), cli->args[0], err) < 0) {
-        return err->code;
-    }
-    print_folder(cli, "skerry.backup/1",
-                 "backed up; whoever has this folder can be any server of the cluster: keep it "
-                 "encrypted\n");
-    return 0;
-}
-
-static int run_restore(struct cli *cli, struct sk_err *err)
-{
-    if (check_folder(cli, err) < 0 || daemon_restore(cli_data_dir(cli), cli->args[0], err) < 0) {
-        return err->code;
-    }
-    print_folder(cli, "skerry.restore/1",
-                 "restored; start it with 'skerry daemon', then apply what was applied since\n");
     return 0;
 }
 
@@ -349,36 +322,21 @@ const struct cli_command cmd_daemon = {
     .run = run_daemon,
 };
 
-const struct cli_command cmd_backup = {
-    .name = "backup",
+const struct cli_command cmd_rejoin = {
+    .name = "rejoin",
     .group = "Servers",
-    .args = "FOLDER",
-    .summary = "copy the cluster's state and keys into a new folder",
-    .text = "On the control node, while its daemon runs or not: the state as of one moment, the "
-            "CA's key, and this server's\n"
-            "identity. What runs on servers is not in it. Whoever has the folder can be any server "
-            "of the cluster.",
-    .examples = "  skerry backup /root/skerry-backup\n",
-    .options = folder_options,
-    .noptions = SK_ARRAY_LEN(folder_options),
+    .args = "HOST:PORT",
+    .summary = "tell this server that control is at another address now",
+    .text =
+        "For after a restore of control on a server with another address. Connects to it first, "
+        "with this server's own\n"
+        "certificate, and believes only a control node of its cluster. The daemon takes the "
+        "address at its next start,\n"
+        "which stops nothing of what runs.",
+    .examples = "  skerry rejoin 203.0.113.9:7400\n",
+    .options = rejoin_options,
+    .noptions = SK_ARRAY_LEN(rejoin_options),
     .min_args = 1,
     .max_args = 1,
-    .run = run_backup,
-};
-
-const struct cli_command cmd_restore = {
-    .name = "restore",
-    .group = "Servers",
-    .args = "FOLDER",
-    .summary = "make this server the control node that a backup was taken of",
-    .text = "For a control node that was lost: on a server with the same address, whose data "
-            "folder holds no server. Nodes\n"
-            "find it and go on; what was applied after the backup is not known any more: apply it "
-            "again.",
-    .examples = "  skerry restore /root/skerry-backup\n",
-    .options = folder_options,
-    .noptions = SK_ARRAY_LEN(folder_options),
-    .min_args = 1,
-    .max_args = 1,
-    .run = run_restore,
+    .run = run_rejoin,
 };

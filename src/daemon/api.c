@@ -5,9 +5,11 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "daemon/api_body.h"
+#include "daemon/backup.h"
 #include "daemon/call.h"
 
 #define QUERY_WAIT_MS 10000
@@ -87,6 +89,9 @@ static const struct route routes[] = {
     {"GET", "/v1/events/stream", API_VIEWER, 0, QUERY_WAIT_MS, api_run_event_stream, fill_events,
      true},
     {"GET", "/v1/logs", API_OPERATOR, 0, QUERY_WAIT_MS, api_run_logs, fill_logs, true},
+    {"GET", "/v1/control/backup", API_ADMIN, 0, QUERY_WAIT_MS, api_run_backup, NULL, false},
+    {"POST", "/v1/control/recovery", API_ADMIN, BODY_BYTES_MAX, CHANGE_WAIT_MS, api_run_recovery,
+     NULL, false},
     {"GET", "/v1/why/*/*", API_VIEWER, 0, QUERY_WAIT_MS, api_run_why, fill_name, false},
     {"GET", "/v1/return", API_VIEWER, 0, QUERY_WAIT_MS, api_run_return, NULL, false},
     {"GET", "/v1/view/*", API_VIEWER, 0, QUERY_WAIT_MS, api_run_view, fill_name, false},
@@ -242,6 +247,39 @@ static void reply_secret(struct http_exchange *x, const struct api_context *api,
     sk_buf_release(&buf);
 }
 
+/* ---- backup: made on the HTTP thread, while it is sent ---- */
+
+static ssize_t read_backup(void *ctx, char *buf, size_t max)
+{
+    struct sk_err err = {0};
+    ssize_t n = backup_read(ctx, buf, max, &err);
+
+    if (n < 0) {
+        sk_log_err(SK_LOG_ERROR, "backup broken off", &err);
+        return -2;
+    }
+    return n ? n : -1;
+}
+
+static void release_backup(void *ctx)
+{
+    backup_free(ctx);
+}
+
+static void reply_backup(struct http_exchange *x, const struct api_context *api,
+                         const struct api_call *call)
+{
+    struct backup *backup = NULL;
+    struct sk_err err = {0};
+
+    if (backup_new(api->dir, &backup, &err) < 0) {
+        reply_error(x, &err, SK_STR(""));
+        return;
+    }
+    sk_log(SK_LOG_INFO, "backup made", "who=\"%.*s\"", SK_PRI(call->who));
+    http_reply_stream(x, 200, "application/octet-stream", read_backup, release_backup, backup);
+}
+
 static void reply_call(struct http_exchange *x, const struct api_context *api,
                        const struct route *route, struct api_call *call)
 {
@@ -251,6 +289,10 @@ static void reply_call(struct http_exchange *x, const struct api_context *api,
             api_feed_read, api_feed_release, call->stream);
         return;
     }
+    if (route->run == api_run_backup) {
+        reply_backup(x, api, call);
+        return;
+    }
     if (call->request.kind == CONTROL_REQ_TOKEN_CREATE ||
         call->request.kind == CONTROL_REQ_KEY_CREATE) {
         reply_secret(x, api, call);
@@ -258,6 +300,9 @@ static void reply_call(struct http_exchange *x, const struct api_context *api,
     }
     sk_buf_addc(&call->answer, '\n');
     http_reply(x, 200, "application/json", sk_buf_str(&call->answer));
+    if (route->run == api_run_recovery) {
+        explicit_bzero(call->answer.ptr, call->answer.len);
+    }
 }
 
 /*

@@ -22,6 +22,7 @@ struct api_context {
     uid_t own_uid;
     char ca_fingerprint[65]; /* of the cluster's CA: goes into join tokens */
     char join_address[320];  /* "host:7400", shown with a new token */
+    const char *dir;         /* the data folder, of which backups are made */
     /* ref -> digest, on the calling thread; NULL: images cannot be resolved here */
     int (*resolve_image)(void *ctx, struct sk_str ref, struct sk_buf *ret_digest,
                          struct sk_err *err);
@@ -53,6 +54,8 @@ void api_run_logs(struct host *host, struct api_call *call);
 void api_run_why(struct host *host, struct api_call *call);
 void api_run_return(struct host *host, struct api_call *call);
 void api_run_view(struct host *host, struct api_call *call);
+void api_run_backup(struct host *host, struct api_call *call); /* the HTTP thread makes it */
+void api_run_recovery(struct host *host, struct api_call *call);
 void api_run_request(struct host *host,
                      struct api_call *call); /* call->request; answered by a later REPLY */
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "base/json.h"
+#include "base/log.h"
 #include "daemon/api.h"
 #include "daemon/call.h"
 #include "daemon/host.h"
@@ -153,4 +156,33 @@ void api_run_request(struct host *host, struct api_call *call)
     ev.u.request = call->request;
     host_await(host, call->request.id, call);
     host_step(host, &ev);
+}
+
+/* Any control node can make one, and does it off the loop thread (api.c): here only the role was
+ * checked. */
+void api_run_backup(struct host *host, struct api_call *call)
+{
+    (void)host;
+    (void)call;
+}
+
+/* The one answer that shows the code: it is nowhere else. */
+void api_run_recovery(struct host *host, struct api_call *call)
+{
+    char text[SEAL_CODE_TEXT_SIZE];
+    struct seal_code code;
+    struct sk_jw w;
+
+    if (keys_recovery_new(host_keys(host), &code, &call->err) < 0) {
+        return;
+    }
+    sk_log(SK_LOG_WARN, "another recovery code was made", "who=\"%.*s\"", SK_PRI(call->who));
+    seal_code_print(&code, text);
+    sk_jw_init(&w, &call->answer);
+    sk_jw_obj(&w);
+    sk_jw_kcstr(&w, "format", "skerry.recovery/1");
+    sk_jw_kcstr(&w, "recovery_code", text);
+    sk_jw_obj_end(&w);
+    explicit_bzero(text, sizeof(text));
+    explicit_bzero(&code, sizeof(code));
 }

@@ -27,7 +27,10 @@ struct waiting {
 };
 
 struct cluster {
-    struct host *host;
+    uv_loop_t *loop;
+    struct cluster_config cfg; /* its control_dir is ours */
+    char control_dir[512];
+    struct host *host; /* NULL until the keys are open */
     struct net_server *server;
     struct net_ca *ca;
     struct net_revoked *revoked;
@@ -241,12 +244,29 @@ static bool too_early(struct cluster *cluster, struct net_peer *peer)
     return true;
 }
 
+/* Nobody but control nodes has business here before the keys are open. */
+static void come_again(struct net_peer *peer)
+{
+    struct sk_err err = {0};
+
+    (void)sk_err_set(&err, SK_ERR_UNAVAILABLE,
+                     "the keys wait for the shares of other control nodes; try again");
+    net_peer_close(peer, &err);
+}
+
 static void on_up(void *ctx, struct net_peer *peer)
 {
     struct cluster *cluster = ctx;
     const struct net_peer_info *info = net_peer_info(peer);
     struct control_event ev = {.kind = CONTROL_EV_HELLO};
+    bool is_control = keys_peer_up(cluster->cfg.keys, peer);
 
+    if (!cluster->host) {
+        if (!is_control) {
+            come_again(peer);
+        }
+        return;
+    }
     if (too_early(cluster, peer)) {
         return;
     }
@@ -264,13 +284,14 @@ static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
     const struct net_peer_info *info = net_peer_info(peer);
     struct waiting *w, *next;
 
+    keys_peer_down(cluster->cfg.keys, peer);
     HASH_ITER (hh, cluster->waiting, w, next) {
         if (w->joiner == peer) {
             HASH_DEL(cluster->waiting, w);
             free(w);
         }
     }
-    if (!info->joining) {
+    if (!info->joining && cluster->host) {
         struct control_event ev = {.kind = CONTROL_EV_BYE};
         sk_log(SK_LOG_INFO, "node disconnected", "node=%s why=\"%s\"", info->cert.node,
                why ? why->msg : "");
@@ -301,7 +322,11 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     struct sk_err err = {0};
     int r = 0;
 
-    if (sk_str_is(frame->type, "beat")) {
+    if (sk_str_is(frame->type, "share_ask")) {
+        keys_on_ask(cluster->cfg.keys, peer);
+    } else if (!cluster->host) {
+        /* a control node that waits for us, or we for it: it comes again once the keys are open */
+    } else if (sk_str_is(frame->type, "beat")) {
         r = frame_read_beat(frame->tree, node, arena, &ev, &err);
     } else if (sk_str_is(frame->type, "observe")) {
         r = frame_read_observe(frame->tree, node, arena, &ev, &err);
@@ -330,7 +355,10 @@ static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *fr
     struct sk_err err = {0};
     struct waiting *w = NULL;
 
-    if (too_early(cluster, peer)) {
+    if (!cluster->host || too_early(cluster, peer)) {
+        if (!cluster->host) {
+            come_again(peer);
+        }
         sk_arena_free(arena);
         return;
     }
@@ -354,11 +382,11 @@ static void on_refused(void *ctx, const char *address, const struct sk_err *why)
 
 /* ---- life ---- */
 
-static int load_probe_key(struct cluster *cluster, const struct vault *vault, struct sk_err *err)
+static int load_probe_key(struct cluster *cluster, struct sk_err *err)
 {
     struct sk_buf buf = SK_BUF_INIT;
     uint8_t key[PROBE_KEY_BYTES];
-    int r = vault_get(vault, VAULT_PROBE_KEY, &buf, err);
+    int r = vault_get(keys_vault(cluster->cfg.keys), VAULT_PROBE_KEY, &buf, err);
 
     if (r == 0 && !sk_unhex(sk_buf_str(&buf), key, sizeof(key))) {
         r = sk_err_set(err, SK_ERR_CORRUPT, "the sealed '" VAULT_PROBE_KEY "' is no key");
@@ -371,19 +399,19 @@ static int load_probe_key(struct cluster *cluster, const struct vault *vault, st
     return r;
 }
 
-static int load_ca(struct cluster *cluster, const struct cluster_config *config, struct sk_err *err)
+static int load_ca(struct cluster *cluster, struct sk_err *err)
 {
     struct sk_buf key = SK_BUF_INIT, pem = SK_BUF_INIT;
-    char path[512];
+    char path[640];
     int r;
 
-    (void)snprintf(path, sizeof(path), "%s/ca.pem", config->control_dir);
-    r = vault_get(config->vault, VAULT_CA_KEY, &key, err);
+    (void)snprintf(path, sizeof(path), "%s/ca.pem", cluster->control_dir);
+    r = vault_get(keys_vault(cluster->cfg.keys), VAULT_CA_KEY, &key, err);
     r = r < 0 ? r : sys_file_read(path, NET_PEM_BYTES_MAX, &pem, err);
     if (r == 0) {
         r = net_ca_read(sk_buf_str(&key), sk_buf_str(&pem), &cluster->ca, err);
         if (r < 0) {
-            (void)sk_err_wrap(err, "'%s'", config->control_dir);
+            (void)sk_err_wrap(err, "'%s'", cluster->control_dir);
         }
     }
     seal_wipe(&key);
@@ -391,9 +419,9 @@ static int load_ca(struct cluster *cluster, const struct cluster_config *config,
     return r;
 }
 
-static int start_host(struct cluster *cluster, uv_loop_t *loop, const struct cluster_config *config,
-                      struct sk_err *err)
+static int start_host(struct cluster *cluster, struct sk_err *err)
 {
+    const struct cluster_config *config = &cluster->cfg;
     struct host_hooks hooks = {hook_send,   hook_assign, hook_answer,    hook_close,
                                hook_revoke, hook_issue,  config->failed, cluster};
     struct control_config cfg = {.node = sk_str(config->config->node),
@@ -402,7 +430,11 @@ static int start_host(struct cluster *cluster, uv_loop_t *loop, const struct clu
 
     sys_random(&cfg.seed, sizeof(cfg.seed));
     sys_random(cfg.secret, sizeof(cfg.secret));
-    return host_new(loop, config->control_dir, &cfg, &hooks, &cluster->host, err);
+    if (host_new(cluster->loop, cluster->control_dir, &cfg, &hooks, &cluster->host, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    host_set_keys(cluster->host, config->keys);
+    return 0;
 }
 
 static int listen_channel(struct cluster *cluster, uv_loop_t *loop,
@@ -423,15 +455,34 @@ static int listen_channel(struct cluster *cluster, uv_loop_t *loop,
     return net_server_new(loop, &cfg, address, &callbacks, &cluster->server, err);
 }
 
+int cluster_open(struct cluster *cluster, struct sk_err *err)
+{
+    struct sk_err again = {0};
+
+    SK_ASSERT(!cluster->host && keys_are_open(cluster->cfg.keys));
+    if (load_ca(cluster, err) < 0 || load_probe_key(cluster, err) < 0 ||
+        start_host(cluster, err) < 0) {
+        return err ? err->code : SK_ERR_INTERNAL;
+    }
+    (void)sk_err_set(&again, SK_ERR_UNAVAILABLE, "the keys have just opened; try again");
+    keys_close_peers(cluster->cfg.keys, &again);
+    return 0;
+}
+
 int cluster_new(uv_loop_t *loop, const struct cluster_config *config, struct cluster **ret,
                 struct sk_err *err)
 {
     struct cluster *cluster = sk_xcalloc(1, sizeof(*cluster));
 
+    cluster->loop = loop;
+    cluster->cfg = *config;
+    (void)snprintf(cluster->control_dir, sizeof(cluster->control_dir), "%s", config->control_dir);
+    cluster->cfg.control_dir = cluster->control_dir;
+    cluster->cfg.identity = NULL; /* good during this call alone */
+    cluster->cfg.boot = NULL;
     cluster->revoked = config->revoked;
     (void)snprintf(cluster->own_node, sizeof(cluster->own_node), "%s", config->config->node);
-    if (load_ca(cluster, config, err) < 0 || load_probe_key(cluster, config->vault, err) < 0 ||
-        start_host(cluster, loop, config, err) < 0 ||
+    if ((keys_are_open(config->keys) && cluster_open(cluster, err) < 0) ||
         listen_channel(cluster, loop, config, err) < 0) {
         cluster_free(cluster);
         return err ? err->code : SK_ERR_INTERNAL;

@@ -186,6 +186,7 @@ int doors_open(const struct daemon_config *config, const struct net_ca *ca, stru
     doors->api.calls = sys_queue_ref(calls);
     doors->api.own_uid = geteuid();
     doors->api.resolve_image = resolve_image;
+    doors->api.dir = config->dir;
     (void)snprintf(doors->api.join_address, sizeof(doors->api.join_address), "%s",
                    config->controls[0]);
     if (net_ca_fingerprint(sk_str(net_ca_pem(ca)), fingerprint, err) < 0 ||

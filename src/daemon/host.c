@@ -45,6 +45,7 @@ struct host {
     struct sys_queue *calls;
     uv_timer_t timer;
     struct host_hooks hooks;
+    struct keys *keys;
     struct pending *pending;
     struct log_stream *streams;
     struct feed_list feeds;
@@ -87,6 +88,16 @@ struct plan_job {
 };
 
 static void arm_timer(struct host *host);
+
+void host_set_keys(struct host *host, struct keys *keys)
+{
+    host->keys = keys;
+}
+
+struct keys *host_keys(struct host *host)
+{
+    return host->keys;
+}
 
 struct control *host_control(struct host *host)
 {

@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "daemon/call.h"
 #include "daemon/config.h"
+#include "daemon/keys.h"
 #include "daemon/state.h"
 
 /*
@@ -60,6 +61,9 @@ void host_resume(struct host *host);
 void host_switch_store(struct host *host, const struct state_form *form, struct store *fresh);
 const struct state_form *host_form(const struct host *host);
 
+/* For the API; they outlive the host. */
+void host_set_keys(struct host *host, struct keys *keys);
+struct keys *host_keys(struct host *host);
 struct control *host_control(struct host *host);
 struct sys_queue *host_calls(struct host *host); /* what api_handle() posts to */
 uint64_t host_next_request(struct host *host);

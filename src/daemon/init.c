@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "control/control.h"
-#include "daemon/supervise.h"
+#include "daemon/folders.h"
 #include "daemon/vault.h"
 #include "net/address.h"
 #include "net/enrol.h"
@@ -24,106 +24,6 @@
 
 #define PROBE_KEY_BYTES 32
 #define JOIN_TIMEOUT_MS 30000
-
-struct folders {
-    char identity[512], control[512], agent[512], run[512], ingress[512];
-};
-
-static void name_folders(const char *dir, struct folders *ret)
-{
-    (void)snprintf(ret->identity, sizeof(ret->identity), "%s/identity", dir);
-    (void)snprintf(ret->control, sizeof(ret->control), "%s/control", dir);
-    (void)snprintf(ret->agent, sizeof(ret->agent), "%s/agent", dir);
-    (void)snprintf(ret->run, sizeof(ret->run), "%s/run", dir);
-    (void)snprintf(ret->ingress, sizeof(ret->ingress), "%s/ingress", dir);
-}
-
-/* What is there and cannot be read is not ours to overwrite either. */
-static int refuse_second(const char *dir, struct sk_err *err)
-{
-    struct daemon_config old;
-    struct sk_err why = {0};
-    int r = daemon_config_load(dir, &old, &why);
-
-    if (r == SK_ERR_NOT_FOUND) {
-        return 0;
-    }
-    if (r == 0) {
-        (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds server '%s' of cluster '%s' already",
-                         dir, old.node, old.cluster);
-    } else {
-        (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds a server that cannot be read: %s", dir,
-                         why.msg);
-    }
-    (void)sk_err_fix(
-        err, "give another folder by --data, or remove this one when that server is gone for good");
-    return SK_ERR_CONFLICT;
-}
-
-/* A cluster's state without a node.json: its CA must not be written over before that shows. */
-static int refuse_state(const struct folders *f, struct sk_err *err)
-{
-    char path[1024];
-
-    (void)snprintf(path, sizeof(path), "%s/state.db", f->control);
-    if (access(path, F_OK) != 0) {
-        return 0;
-    }
-    (void)sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds the state of another cluster", f->control);
-    (void)sk_err_fix(err, "remove that folder if it is left from an init that was cut short");
-    return SK_ERR_CONFLICT;
-}
-
-static int make_folders(const struct daemon_config *config, const struct folders *f, bool control,
-                        struct sk_err *err)
-{
-    if (sys_mkdirs(config->dir, 0755, err) < 0 || sys_mkdirs(f->identity, 0700, err) < 0 ||
-        sys_mkdirs(f->agent, 0700, err) < 0 || sys_mkdirs(f->run, 0755, err) < 0 ||
-        sys_mkdirs(f->ingress, 0700, err) < 0) {
-        return err ? err->code : SK_ERR_IO;
-    }
-    return control ? sys_mkdirs(f->control, 0700, err) : 0;
-}
-
-static int give_folder(const char *dir, unsigned uid, unsigned gid, struct sk_err *err)
-{
-    DIR *list = opendir(dir);
-    struct dirent *entry;
-    int r = 0;
-
-    if (!list) {
-        return sk_err_errno(err, errno, "open '%s'", dir);
-    }
-    if (fchown(dirfd(list), uid, gid) != 0) {
-        r = sk_err_errno(err, errno, "give '%s' to the daemon's user", dir);
-    }
-    while (r == 0 && (entry = readdir(list))) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            fchownat(dirfd(list), entry->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
-            r = sk_err_errno(err, errno, "give '%s/%s' to the daemon's user", dir, entry->d_name);
-        }
-    }
-    (void)closedir(list);
-    return r;
-}
-
-/* What skerryd reads and writes belongs to its own user; the agent's folder stays root's. */
-static int give_to_user(const struct daemon_config *config, const struct folders *f, bool control,
-                        struct sk_err *err)
-{
-    unsigned uid, gid;
-
-    if (geteuid() != 0) {
-        return 0;
-    }
-    if (daemon_user(config->user, &uid, &gid, err) < 0 ||
-        give_folder(f->identity, uid, gid, err) < 0 || give_folder(f->run, uid, gid, err) < 0 ||
-        give_folder(f->ingress, uid, gid, err) < 0 ||
-        (control && give_folder(f->control, uid, gid, err) < 0)) {
-        return err->code;
-    }
-    return 0;
-}
 
 static void new_incarnation(struct daemon_config *config)
 {
@@ -323,9 +223,9 @@ int daemon_init(struct daemon_setup *setup, struct sk_err *err)
     struct daemon_facts facts;
     struct folders f;
 
-    name_folders(config->dir, &f);
-    if (refuse_second(config->dir, err) < 0 || refuse_state(&f, err) < 0 ||
-        make_folders(config, &f, true, err) < 0 || fill_facts(setup, &facts, err) < 0) {
+    folders_name(config->dir, &f);
+    if (folders_refuse_server(config->dir, err) < 0 || folders_refuse_state(&f, err) < 0 ||
+        folders_make(config, &f, true, err) < 0 || fill_facts(setup, &facts, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
     new_incarnation(config);
@@ -336,7 +236,7 @@ int daemon_init(struct daemon_setup *setup, struct sk_err *err)
     config->is_control = true;
     if (make_secrets(setup, &f, &info, err) < 0 ||
         write_state(setup, &f, &facts, info.serial, err) < 0 ||
-        give_to_user(config, &f, true, err) < 0) {
+        folders_give(config, &f, true, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
     return daemon_config_save(config, err);
@@ -352,9 +252,10 @@ int daemon_join(struct daemon_setup *setup, struct sk_err *err)
     struct folders f;
     int r;
 
-    name_folders(config->dir, &f);
-    if (net_token_parse(setup->token, &token, err) < 0 || refuse_second(config->dir, err) < 0 ||
-        make_folders(config, &f, false, err) < 0 || fill_facts(setup, &facts, err) < 0) {
+    folders_name(config->dir, &f);
+    if (net_token_parse(setup->token, &token, err) < 0 ||
+        folders_refuse_server(config->dir, err) < 0 || folders_make(config, &f, false, err) < 0 ||
+        fill_facts(setup, &facts, err) < 0) {
         net_token_wipe(&token);
         return err ? err->code : SK_ERR_INTERNAL;
     }
@@ -378,141 +279,8 @@ int daemon_join(struct daemon_setup *setup, struct sk_err *err)
         (void)snprintf(config->prefix, sizeof(config->prefix), "%s", joined.prefix);
         (void)snprintf(config->controls[0], sizeof(config->controls[0]), "%s", joined.control);
         config->ncontrols = 1;
-        r = give_to_user(config, &f, false, err);
+        r = folders_give(config, &f, false, err);
     }
     net_identity_release(&joined.identity);
     return r < 0 ? r : daemon_config_save(config, err);
-}
-
-/* ---- backup, restore ---- */
-
-/* What a control node cannot be without, beside its state and node.json. */
-static const struct {
-    const char *name;
-    mode_t mode;
-    bool optional;
-} kept_files[] = {
-    {"control/ca.key.sealed", 0600, false},
-    {"control/ca.pem", 0644, false},
-    {"control/probe.key.sealed", 0600, false},
-    {"control/unseal.key", 0600, false},
-    {"control/cluster.key.sealed", 0600, false},
-    {"control/recovery.json", 0600, true},
-    {"identity/node.key", 0600, false},
-    {"identity/node.pem", 0644, false},
-    {"identity/ca.pem", 0644, false},
-    {"identity/probe.key", 0600, true},
-};
-
-static int copy_file(const char *from, const char *to, const char *name, mode_t mode, bool optional,
-                     struct sk_err *err)
-{
-    struct sk_buf bytes = SK_BUF_INIT;
-    struct sk_err why = {0};
-    char path[1024];
-    int r;
-
-    (void)snprintf(path, sizeof(path), "%s/%s", from, name);
-    r = sys_file_read(path, 1 << 20, &bytes, &why);
-    if (r == SK_ERR_NOT_FOUND && optional) {
-        return 0;
-    }
-    if (r == 0) {
-        (void)snprintf(path, sizeof(path), "%s/%s", to, name);
-        r = sys_file_write(path, sk_buf_str(&bytes), mode, &why);
-    }
-    if (bytes.ptr) {
-        explicit_bzero(bytes.ptr, bytes.cap);
-    }
-    sk_buf_release(&bytes);
-    if (r < 0 && err) {
-        *err = why;
-    }
-    return r;
-}
-
-static int copy_kept(const char *from, const char *to, struct sk_err *err)
-{
-    for (size_t i = 0; i < SK_ARRAY_LEN(kept_files); i++) {
-        if (copy_file(from, to, kept_files[i].name, kept_files[i].mode, kept_files[i].optional,
-                      err) < 0) {
-            return err->code;
-        }
-    }
-    return 0;
-}
-
-int daemon_backup(const char *dir, const char *folder, struct sk_err *err)
-{
-    struct daemon_config config;
-    struct store *store = NULL;
-    struct folders from, to;
-    char path[1024];
-    int r;
-
-    if (daemon_config_load(dir, &config, err) < 0) {
-        return err->code;
-    }
-    if (!config.is_control) {
-        (void)sk_err_set(err, SK_ERR_INPUT, "server '%s' holds no state of the cluster",
-                         config.node);
-        return sk_err_fix(err, "back up the control node; 'skerry status' names it");
-    }
-    if (access(folder, F_OK) == 0) {
-        return sk_err_set(err, SK_ERR_CONFLICT, "'%s' exists already", folder);
-    }
-    name_folders(dir, &from);
-    name_folders(folder, &to);
-    if (sys_mkdirs(folder, 0700, err) < 0 || sys_mkdirs(to.control, 0700, err) < 0 ||
-        sys_mkdirs(to.identity, 0700, err) < 0 || copy_kept(dir, folder, err) < 0) {
-        return err->code;
-    }
-    (void)snprintf(path, sizeof(path), "%s/state.db", to.control);
-    r = store_open_sqlite(from.control, &store, err);
-    r = r < 0 ? r : store_snapshot(store, path, err);
-    store_close(store);
-    return r < 0 ? r : copy_file(dir, folder, "node.json", 0644, false, err);
-}
-
-/* A state that was begun and did not become one must not stand in the way of the next try. */
-static void drop_state(const struct folders *f)
-{
-    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm"};
-    char path[1024];
-
-    for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
-        (void)snprintf(path, sizeof(path), "%s/%s", f->control, names[i]);
-        (void)unlink(path); /* what cannot be removed is named by the next restore */
-    }
-}
-
-int daemon_restore(const char *dir, const char *folder, struct sk_err *err)
-{
-    struct daemon_config config;
-    struct store *store = NULL;
-    struct folders from, to;
-    char path[1024];
-    int r;
-
-    if (daemon_config_load(folder, &config, err) < 0) {
-        return sk_err_set(err, SK_ERR_INPUT, "'%s' holds no whole backup: it has no node.json",
-                          folder);
-    }
-    (void)snprintf(config.dir, sizeof(config.dir), "%s", dir);
-    name_folders(folder, &from);
-    name_folders(dir, &to);
-    if (refuse_second(dir, err) < 0 || refuse_state(&to, err) < 0 ||
-        make_folders(&config, &to, true, err) < 0 || copy_kept(folder, dir, err) < 0) {
-        return err->code;
-    }
-    (void)snprintf(path, sizeof(path), "%s/state.db", from.control);
-    r = store_open_sqlite(to.control, &store, err);
-    r = r < 0 ? r : store_restore(store, path, err);
-    store_close(store);
-    r = r < 0 ? r : give_to_user(&config, &to, true, err);
-    r = r < 0 ? r : copy_file(folder, dir, "node.json", 0644, false, err);
-    if (r < 0) {
-        drop_state(&to);
-    }
-    return r;
 }

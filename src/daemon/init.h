@@ -30,13 +30,4 @@ struct daemon_setup {
 int daemon_init(struct daemon_setup *setup, struct sk_err *err);
 int daemon_join(struct daemon_setup *setup, struct sk_err *err);
 
-/*
- * The state of the cluster and what its control node cannot be without, as a new folder (0700): the
- * state as of one revision, the daemon of `dir` may run. SK_ERR_INPUT where there is no state.
- */
-int daemon_backup(const char *dir, const char *folder, struct sk_err *err);
-/* The same back into a data folder that holds no server, under a new store id: plans and watchers
- * of before notice. What else is in it (agent/) stays. node.json comes last. */
-int daemon_restore(const char *dir, const char *folder, struct sk_err *err);
-
 #endif

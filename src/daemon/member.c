@@ -44,6 +44,7 @@ struct member {
     int64_t renew_at_ms; /* wall clock */
     uv_timer_t beat;
     void (*renewed)(void *ctx, const struct net_identity *identity);
+    void (*control_frame)(void *ctx, struct net_peer *peer, const struct net_frame *frame);
     void *ctx;
 };
 
@@ -333,6 +334,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
                (sk_str_is(frame->type, "leased") && term_counts(member, peer, frame))) {
         (void)agent_link_send(member->agent, frame->bytes);
+    } else if (member->control_frame) {
+        member->control_frame(member->ctx, peer, frame);
     }
 }
 
@@ -436,6 +439,7 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
     member->own = *config->config;
     member->revoked = config->revoked;
     member->renewed = config->renewed;
+    member->control_frame = config->control_frame;
     member->ctx = config->ctx;
     SK_ASSERT(uv_timer_init(loop, &member->beat) == 0);
     member->beat.data = member;
@@ -453,6 +457,11 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
     (void)uv_timer_start(&member->beat, on_beat, CONTROL_BEAT_MS, CONTROL_BEAT_MS);
     *ret = member;
     return 0;
+}
+
+void member_send(struct member *member, struct sk_str frame)
+{
+    (void)net_client_send_all(member->client, frame);
 }
 
 static void on_timer_closed(uv_handle_t *handle)

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "daemon/config.h"
+#include "net/channel.h"
 #include "net/identity.h"
 
 /*
@@ -24,6 +25,8 @@ struct member_config {
     const char *boot;
     /* the identity was renewed: the control node's server and API need it too */
     void (*renewed)(void *ctx, const struct net_identity *identity);
+    /* a frame between control nodes came from one (daemon/keys.h); NULL: left alone */
+    void (*control_frame)(void *ctx, struct net_peer *peer, const struct net_frame *frame);
     void *ctx;
 };
 
@@ -33,5 +36,7 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
  * follows. */
 int member_set_control(struct member *member, bool is_control, struct sk_err *err);
 void member_free(struct member *member);
+/* To every control node that is connected. */
+void member_send(struct member *member, struct sk_str frame);
 
 #endif

@@ -17,7 +17,8 @@ struct netd {
     uv_loop_t loop;
     uv_signal_t on_term, on_int;
     struct net_revoked *revoked;
-    struct vault *vault; /* control nodes only, as are cluster and doors */
+    const struct daemon_config *config;
+    struct keys *keys; /* control nodes only, as are cluster and doors */
     struct cluster *cluster;
     struct doors *doors;
     struct member *member;
@@ -36,7 +37,7 @@ static void stop(struct netd *netd)
     }
     netd->stopping = true;
     netd->doors = NULL;
-    if (netd->cluster) {
+    if (netd->cluster && cluster_host(netd->cluster)) {
         host_stop_calls(cluster_host(netd->cluster));
     }
     doors_close(doors);
@@ -44,8 +45,8 @@ static void stop(struct netd *netd)
     netd->member = NULL;
     cluster_free(netd->cluster);
     netd->cluster = NULL;
-    vault_free(netd->vault);
-    netd->vault = NULL;
+    keys_free(netd->keys);
+    netd->keys = NULL;
     /* Not closed yet: a second signal (of the supervisor, beside that of its group) would kill.
      * They hold the loop no longer, which ends with all that was freed above. */
     uv_unref((uv_handle_t *)&netd->on_term);
@@ -81,10 +82,49 @@ static void on_renewed(void *ctx, const struct net_identity *identity)
     }
 }
 
+static int open_doors(struct netd *netd, struct sk_err *err)
+{
+    return doors_open(netd->config, cluster_ca(netd->cluster),
+                      host_calls(cluster_host(netd->cluster)), &netd->doors, err);
+}
+
+static void on_keys_opened(void *ctx)
+{
+    struct netd *netd = ctx;
+    struct sk_err err = {0};
+
+    if (cluster_open(netd->cluster, &err) < 0 || open_doors(netd, &err) < 0) {
+        on_failed(netd, &err);
+    }
+}
+
+static void on_keys_ask(void *ctx, struct sk_str frame)
+{
+    struct netd *netd = ctx;
+
+    if (netd->member) {
+        member_send(netd->member, frame);
+    }
+}
+
+static void on_control_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+{
+    struct netd *netd = ctx;
+
+    if (netd->keys) {
+        keys_on_frame(netd->keys, peer, frame);
+    }
+}
+
 static int start_control(struct netd *netd, const struct daemon_config *config,
                          const struct net_identity *identity, const char *boot, struct sk_err *err)
 {
     char dir[512];
+    struct keys_config keys = {.dir = dir,
+                               .cluster = identity->info.cluster,
+                               .opened = on_keys_opened,
+                               .ask = on_keys_ask,
+                               .ctx = netd};
     struct cluster_config cfg = {.config = config,
                                  .identity = identity,
                                  .revoked = netd->revoked,
@@ -94,15 +134,14 @@ static int start_control(struct netd *netd, const struct daemon_config *config,
                                  .ctx = netd};
 
     (void)snprintf(dir, sizeof(dir), "%s/control", config->dir);
-    if (vault_load(dir, identity->info.cluster, &netd->vault, err) < 0) {
+    if (keys_new(&netd->loop, &keys, &netd->keys, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
-    cfg.vault = netd->vault;
+    cfg.keys = netd->keys;
     if (cluster_new(&netd->loop, &cfg, &netd->cluster, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
-    return doors_open(config, cluster_ca(netd->cluster), host_calls(cluster_host(netd->cluster)),
-                      &netd->doors, err);
+    return keys_are_open(netd->keys) ? open_doors(netd, err) : 0;
 }
 
 static int start(struct netd *netd, const struct daemon_config *config, struct sk_err *err)
@@ -114,6 +153,7 @@ static int start(struct netd *netd, const struct daemon_config *config, struct s
                                    .revoked = netd->revoked,
                                    .boot = facts.boot,
                                    .renewed = on_renewed,
+                                   .control_frame = on_control_frame,
                                    .ctx = netd};
     char dir[512];
     int r;
@@ -136,6 +176,7 @@ int netd_run(const struct daemon_config *config, struct sk_err *err)
 
     (void)signal(SIGPIPE, SIG_IGN);
     SK_ASSERT(uv_loop_init(&netd->loop) == 0);
+    netd->config = config;
     netd->revoked = net_revoked_new();
     SK_ASSERT(uv_signal_init(&netd->loop, &netd->on_term) == 0 &&
               uv_signal_init(&netd->loop, &netd->on_int) == 0);

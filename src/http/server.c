@@ -116,7 +116,9 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
 
     (void)pos;
     n = stream->read(stream->ctx, buf, max);
-    return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+    return n == -1 ? MHD_CONTENT_READER_END_OF_STREAM
+           : n < 0 ? MHD_CONTENT_READER_END_WITH_ERROR
+                   : n;
 }
 
 static void stream_free(void *cls)

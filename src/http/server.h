@@ -59,7 +59,8 @@ uid_t http_peer_uid(
 
 void http_reply(struct http_exchange *x, int status, const char *content_type, struct sk_str body);
 /* A body made while it is sent. read() fills at most `max` bytes and returns how many; 0 = nothing
- * yet (it may block for a short time first), -1 = the end. release() is called once, when the
+ * yet (it may block for a short time first), -1 = the end, -2 = it cannot go on: the client sees
+ * that its end is missing. release() is called once, when the
  * stream is over for any reason. */
 typedef ssize_t http_stream_read_fn(void *ctx, char *buf, size_t max);
 void http_reply_stream(struct http_exchange *x, int status, const char *content_type,

@@ -207,6 +207,7 @@ class Cluster:
                                     *self.hub_args)
         if code != 0:
             raise Failed(f"init: {code} {out} {err}")
+        self.code = out.split("recovery code:")[1].split()[0]
         self.hub.start()
         wait_until("the API answers", lambda: self.cli("status")[0] == 0)
         return self.hub
