@@ -5,6 +5,7 @@
 #   kills     kill -9 at random moments: 1,000 of a shim's parent, 1,000 of the agent, 100 rounds during applies
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
+#   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
 #   sim       2,000 simulated seeds of 10 minutes, 24 hours of bad weather
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
@@ -76,6 +77,12 @@ raw() { # name, file, VARIABLE=value...
             --timeout-multiplier 3 --suite agent --suite e2e --suite fault
         run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
             --timeout-multiplier 3 "net refuse" "net ingress_spill" "net ingress_load" "net ingress_life" "lab net" "lab load"
+    fi
+    if asked failover; then
+        for rtt in 40 100; do
+            run "a site dies, $rtt ms, raw in $evidence/soak-failover-$rtt-$stamp.jsonl" env SKERRY_BUILD="$PWD/build-test" \
+                bench/failover.py --runs 10 --rtt "$rtt" --out "$evidence/soak-failover-$rtt-$stamp.jsonl"
+        done
     fi
     if asked sim; then
         run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl" bash -o pipefail -c \
