@@ -125,7 +125,7 @@ static int read_prediction(struct demo *d, struct sk_err *err)
     int r = d->options->expect != NULL ? sys_file_read(d->options->expect, 16 << 20, &text, err)
                                        : demo_skerry(&d->cluster, args, 20000, &text, err);
     r = r < 0 ? r : sk_json_read(arena, "plan", sk_buf_str(&text), NULL, &root, err);
-    r = r < 0 ? r : plan_from_tree("plan", root, &plan, err);
+    r = r < 0 ? r : plan_from_record("plan", root, &plan, err);
     r = r < 0 ? r : outcome_predict(plan, d->site, &d->predicted, err);
     plan_free(plan);
     sk_arena_free(arena);

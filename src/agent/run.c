@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "base/version.h"
 #include "sys/file.h"
 
 /* ---- launch: argv and environment being put together ---- */
@@ -121,6 +122,27 @@ int run_write_file(const char *path, struct sk_str bytes, mode_t mode, struct sk
 
 /* ---- the instance's own record: what an agent must know that knows nothing else of it ---- */
 
+#define RECORD_BYTES_MAX 16384
+
+static const char *const members[] = {"v",       "id",    "hash",   "driver",       "project",
+                                      "service", "run",   "epoch",  "memory_limit", "stop_signal",
+                                      "cgroup",  "image", "warning"};
+
+/* What another version wrote of it at an earlier run. */
+static void write_rest(const char *path, struct sk_jw *w)
+{
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_buf buf = SK_BUF_INIT;
+    const struct sk_node *root = NULL;
+
+    if (sys_file_read(path, RECORD_BYTES_MAX, &buf, NULL) == 0 &&
+        sk_json_read(arena, path, sk_buf_str(&buf), NULL, &root, NULL) == 0) {
+        (void)sk_jw_rest(w, root, members, SK_ARRAY_LEN(members));
+    }
+    sk_buf_release(&buf);
+    sk_arena_free(arena);
+}
+
 static int write_record(const struct work *work, const struct assignment *a, const char *dir,
                         struct sk_err *err)
 {
@@ -144,8 +166,10 @@ static int write_record(const struct work *work, const struct assignment *a, con
     sk_jw_kcstr(&w, "cgroup", work->cgroup);
     sk_jw_kcstr(&w, "image", work->image);
     sk_jw_kcstr(&w, "warning", work->warning);
-    sk_jw_obj_end(&w);
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
+    write_rest(path, &w);
+    sk_jw_obj_end(&w);
+    sk_version_extend(&buf);
     rc = run_write_file(path, sk_buf_str(&buf), 0600, err);
     sk_buf_release(&buf);
     return rc;
@@ -171,7 +195,7 @@ static bool read_record(struct work *work, const char *dir, char hash[AGENT_HASH
     bool ok = false;
 
     (void)snprintf(path, sizeof(path), "%s/instance.json", dir);
-    if (sys_file_read(path, 16384, &buf, NULL) == 0 &&
+    if (sys_file_read(path, RECORD_BYTES_MAX, &buf, NULL) == 0 &&
         sk_json_read(arena, path, sk_buf_str(&buf), NULL, &root, NULL) == 0 &&
         root->kind == SK_MAP) {
         struct sk_str text = sk_map_str(root, "hash", SK_STR(""));

@@ -57,6 +57,10 @@ void sk_jw_bool(struct sk_jw *w, bool b);
 void sk_jw_null(struct sk_jw *w);
 void sk_jw_node(struct sk_jw *w, const struct sk_node *node); /* a whole tree, order kept */
 void sk_jw_raw(struct sk_jw *w, struct sk_str json);          /* trusted JSON, as one value */
+/* The members of `map` (NULL: none) that are not called as one of `known`: what another version
+ * wrote, to be kept on rewrite. The number written. */
+size_t sk_jw_rest(struct sk_jw *w, const struct sk_node *map, const char *const *known,
+                  size_t nknown);
 /* key and value in one */
 void sk_jw_kstr(struct sk_jw *w, const char *key, struct sk_str s);
 void sk_jw_kcstr(struct sk_jw *w, const char *key, const char *cstr);

@@ -232,6 +232,26 @@ void sk_jw_node(struct sk_jw *w, const struct sk_node *node)
     }
 }
 
+size_t sk_jw_rest(struct sk_jw *w, const struct sk_node *map, const char *const *known,
+                  size_t nknown)
+{
+    size_t written = 0;
+
+    for (uint32_t i = 0; map != NULL && map->kind == SK_MAP && i < map->count; i++) {
+        const struct sk_member *m = &map->u.members[i];
+        bool is_known = false;
+        for (size_t k = 0; k < nknown && !is_known; k++) {
+            is_known = sk_str_is(m->key, known[k]);
+        }
+        if (!is_known) {
+            sk_jw_keystr(w, m->key);
+            sk_jw_node(w, &m->value);
+            written++;
+        }
+    }
+    return written;
+}
+
 void sk_jw_kstr(struct sk_jw *w, const char *key, struct sk_str s)
 {
     sk_jw_key(w, key);

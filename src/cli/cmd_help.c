@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/version.h"
 #include "cli/commands.h"
 #include "model/project.h"
 
@@ -93,12 +94,12 @@ static int run_version(struct cli *cli, struct sk_err *err)
         sk_jw_init(&w, &out);
         sk_jw_obj(&w);
         sk_jw_kcstr(&w, "format", "skerry.version/1");
-        sk_jw_kcstr(&w, "version", SKERRY_VERSION);
-        sk_jw_kint(&w, "protocol", 1);
+        sk_jw_kcstr(&w, "version", sk_version());
+        sk_jw_kint(&w, "protocol", sk_protocol_max());
         sk_jw_obj_end(&w);
         sk_buf_addc(&out, '\n');
     } else {
-        sk_buf_adds(&out, "skerry " SKERRY_VERSION "\n");
+        sk_buf_printf(&out, "skerry %s\n", sk_version());
     }
     cli_write(sk_buf_str(&out));
     sk_buf_release(&out);

@@ -28,7 +28,7 @@ static int ask_plan(struct api_client *client, const char *method, const char *p
     int r = api_call(client, method, path, body, PLAN_TIMEOUT_MS, arena, &root, NULL, err);
 
     if (r == 0) {
-        r = plan_from_tree("answer", root, ret, err);
+        r = plan_from_record("answer", root, ret, err);
     }
     sk_arena_free(arena);
     return r;

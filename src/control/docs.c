@@ -61,6 +61,9 @@ static void pieces_forget_text(struct control *c, const char *kind)
     }
 }
 
+static const char *const head_members[] = {"v", "who", "wall_ms", "chunks", "plan", "overlay"};
+static const char *const row_members[] = {"project", "service", "node", "replica"};
+
 static void plan_set(struct control *c, struct plan *plan)
 {
     ctl_planref_drop(c->plan);
@@ -85,7 +88,7 @@ static int plan_settle(struct control *c, struct plan *plan, struct sk_err *err)
     if (plan == NULL) {
         rc = doc_read(c, arena, "plan", &head, &doc, err);
         if (rc == 0 && doc != NULL) {
-            rc = plan_from_tree("plan", doc, &plan, err);
+            rc = plan_from_record("plan", doc, &plan, err);
         }
     } else if (first != NULL) { /* just made: only who and when are read back */
         rc = sk_json_read(arena, "plan", sk_str(first->text), NULL, &head, err);
@@ -94,6 +97,8 @@ static int plan_settle(struct control *c, struct plan *plan, struct sk_err *err)
         if (head != NULL) {
             ctl_set(&c->plan_who, sk_map_str(head, "who", SK_STR("")));
             c->plan_wall_ms = sk_map_int(head, "wall_ms", 0);
+            free(c->plan_extra);
+            c->plan_extra = ctl_rest(head, head_members, SK_ARRAY_LEN(head_members));
         }
         plan_set(c, plan);
         pieces_forget_text(c, "plan");
@@ -109,10 +114,29 @@ void ctl_overlay_free(struct control *c)
         free(c->overlay[i].project);
         free(c->overlay[i].service);
         free(c->overlay[i].node);
+        free(c->overlay[i].extra);
     }
     free(c->overlay);
     c->overlay = NULL;
     c->noverlay = 0;
+}
+
+void ctl_overlay_row(const struct control *c, struct sk_jw *w, struct sk_str project,
+                     struct sk_str service, int64_t replica, struct sk_str node)
+{
+    sk_jw_obj(w);
+    sk_jw_kstr(w, "project", project);
+    sk_jw_kstr(w, "service", service);
+    sk_jw_kint(w, "replica", replica);
+    sk_jw_kstr(w, "node", node);
+    for (size_t i = 0; i < c->noverlay; i++) {
+        const struct ctl_overlay *o = &c->overlay[i];
+        if (o->extra != NULL && o->replica == replica && sk_str_is(service, o->service) &&
+            sk_str_is(project, o->project)) {
+            ctl_rest_put(w, o->extra);
+        }
+    }
+    sk_jw_obj_end(w);
 }
 
 static int overlay_settle(struct control *c, struct sk_err *err)
@@ -124,14 +148,20 @@ static int overlay_settle(struct control *c, struct sk_err *err)
 
     if (rc == 0) {
         ctl_overlay_free(c);
+        free(c->overlay_extra);
+        c->overlay_extra =
+            head != NULL ? ctl_rest(head, head_members, SK_ARRAY_LEN(head_members)) : NULL;
         if (doc != NULL && doc->kind == SK_SEQ && doc->count > 0) {
             c->overlay = sk_xcalloc(doc->count, sizeof(*c->overlay));
             for (uint32_t i = 0; i < doc->count; i++) {
                 const struct sk_node *row = &doc->u.items[i];
                 c->overlay[c->noverlay++] = (struct ctl_overlay){
-                    ctl_dup(sk_map_str(row, "project", SK_STR(""))),
-                    ctl_dup(sk_map_str(row, "service", SK_STR(""))),
-                    ctl_dup(sk_map_str(row, "node", SK_STR(""))), sk_map_int(row, "replica", 0)};
+                    .project = ctl_dup(sk_map_str(row, "project", SK_STR(""))),
+                    .service = ctl_dup(sk_map_str(row, "service", SK_STR(""))),
+                    .node = ctl_dup(sk_map_str(row, "node", SK_STR(""))),
+                    .extra = ctl_rest(row, row_members, SK_ARRAY_LEN(row_members)),
+                    .replica = sk_map_int(row, "replica", 0),
+                };
             }
         }
         pieces_forget_text(c, "overlay");

@@ -202,17 +202,6 @@ static void pass_fill(struct control *c, struct pass *p, const struct plan_place
     }
 }
 
-static void overlay_row(struct sk_jw *w, const struct ctl_svc *s, size_t replica,
-                        const struct ctl_node *n)
-{
-    sk_jw_obj(w);
-    sk_jw_kcstr(w, "project", s->project);
-    sk_jw_kcstr(w, "service", s->name);
-    sk_jw_kint(w, "replica", (int64_t)replica);
-    sk_jw_kcstr(w, "node", n->name);
-    sk_jw_obj_end(w);
-}
-
 static void pass_commit(struct control *c, const struct pass *p)
 {
     struct ctl_txn *t = ctl_txn_new(NULL);
@@ -226,9 +215,11 @@ static void pass_commit(struct control *c, const struct pass *p)
         const struct ctl_svc *s = c->svcs[i];
         for (size_t r = 0; r < s->nplace; r++) {
             if (p->places[i][r] != NULL) {
-                overlay_row(&w, s, r, p->places[i][r]);
+                ctl_overlay_row(c, &w, sk_str(s->project), sk_str(s->name), (int64_t)r,
+                                sk_str(p->places[i][r]->name));
             } else if (s->place[r].overlay && s->place[r].node != NULL) {
-                overlay_row(&w, s, r, s->place[r].node);
+                ctl_overlay_row(c, &w, sk_str(s->project), sk_str(s->name), (int64_t)r,
+                                sk_str(s->place[r].node->name));
             }
         }
     }

@@ -185,30 +185,7 @@ static const char *const known_members[] = {
     "node",      "driver",       "image",      "address",    "port",       "role",
     "cpus_nano", "memory_bytes", "disk_bytes", "created_ms", "spec",       "id"};
 
-static char *extra_members(const struct sk_node *rec)
-{
-    struct sk_buf out = SK_BUF_INIT;
-    struct sk_jw w;
-    bool any = false;
-
-    sk_jw_init(&w, &out);
-    sk_jw_obj(&w);
-    for (uint32_t i = 0; i < rec->count; i++) {
-        bool known = false;
-        for (size_t k = 0; k < SK_ARRAY_LEN(known_members) && !known; k++) {
-            known = sk_str_is(rec->u.members[i].key, known_members[k]);
-        }
-        if (!known) {
-            sk_jw_keystr(&w, rec->u.members[i].key);
-            sk_jw_node(&w, &rec->u.members[i].value);
-            any = true;
-        }
-    }
-    sk_jw_obj_end(&w);
-    char *text = any ? sk_buf_steal(&out, NULL) : NULL;
-    sk_buf_release(&out);
-    return text;
-}
+static const char *const image_members[] = {"ref", "digest"};
 
 static enum ctl_role role_from(struct sk_str name)
 {
@@ -249,7 +226,8 @@ static struct ctl_inst *inst_make(struct control *c, struct sk_str id, struct ct
     i->memory_bytes = ctl_i64_max(0, sk_map_int(rec, "memory_bytes", 0));
     i->disk_bytes = ctl_i64_max(0, sk_map_int(rec, "disk_bytes", 0));
     i->created_wall_ms = sk_map_int(rec, "created_ms", 0);
-    i->extra = extra_members(rec);
+    i->extra = ctl_rest(rec, known_members, SK_ARRAY_LEN(known_members));
+    i->image_extra = ctl_rest(image, image_members, SK_ARRAY_LEN(image_members));
     i->presumed = !c->loaded;
     i->noted_ms = c->now_ms;
     i->healthy_ms = -1;
@@ -291,6 +269,7 @@ static void inst_free(struct control *c, struct ctl_inst *i)
     ctl_spec_unref(c, i->spec);
     free(i->address);
     free(i->extra);
+    free(i->image_extra);
     free(i->reason);
     for (size_t k = 0; k < i->nlog_tail; k++) {
         free(i->log_tail[k]);
@@ -344,6 +323,7 @@ void ctl_inst_put(struct control *c, struct ctl_txn *t, const struct ctl_inst *i
     sk_jw_obj(&w);
     sk_jw_kcstr(&w, "ref", i->spec->image);
     sk_jw_kcstr(&w, "digest", i->spec->digest);
+    ctl_rest_put(&w, i->image_extra);
     sk_jw_obj_end(&w);
     sk_jw_kcstr(&w, "address", i->address);
     sk_jw_kint(&w, "port", i->port);
@@ -354,15 +334,7 @@ void ctl_inst_put(struct control *c, struct ctl_txn *t, const struct ctl_inst *i
     sk_jw_kcstr(&w, "spec_hash", i->spec->hash);
     sk_jw_key(&w, "spec");
     sk_jw_raw(&w, sk_str(i->spec->json));
-    if (i->extra != NULL) {
-        const struct sk_node *extra;
-        if (sk_json_read(t->arena, "instance", sk_str(i->extra), NULL, &extra, NULL) == 0) {
-            for (uint32_t k = 0; k < extra->count; k++) {
-                sk_jw_keystr(&w, extra->u.members[k].key);
-                sk_jw_node(&w, &extra->u.members[k].value);
-            }
-        }
-    }
+    ctl_rest_put(&w, i->extra);
     sk_jw_obj_end(&w);
     ctl_txn_put(t, ctl_key_text(t, "instances", sk_str(i->id)), &out);
     sk_buf_release(&out);

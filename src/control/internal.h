@@ -187,7 +187,7 @@ struct ctl_project {
     const struct sk_node *tree;     /* of the canonical form; in arena */
     struct control_digest *digests; /* by image; in arena */
     size_t ndigests;
-    char *who;
+    char *who, *extra;
     int64_t wall_ms, mod_rev;
 };
 
@@ -219,7 +219,8 @@ struct ctl_inst {
     enum ctl_role role;
     int64_t cpus_nano, memory_bytes, disk_bytes;
     int64_t created_wall_ms, mod_rev;
-    char *extra; /* members of the record that are not known here, a JSON map; NULL: none */
+    char *extra, *image_extra; /* members of the record, and of its image, that are not known here:
+                                  ctl_rest() */
     UT_hash_handle hh;
     /* live */
     bool presumed; /* read back at start and not yet observed: routed to for the time being */
@@ -262,6 +263,7 @@ struct ctl_svc {
 
 struct ctl_overlay { /* a placement that failover changed */
     char *project, *service, *node;
+    char *extra; /* ctl_rest() */
     int64_t replica;
 };
 
@@ -276,11 +278,11 @@ struct ctl_key {
 };
 
 struct ctl_cert {
-    char *serial;
+    char *serial, *extra;
     int64_t not_after_ms;
 };
 struct ctl_certs { /* of one node */
-    char *node;
+    char *node, *extra;
     struct ctl_cert *items;
     size_t count;
 };
@@ -504,8 +506,8 @@ struct control {
     struct ctl_report **reports; /* by number */
     size_t nreports, capreports;
 
-    struct ctl_planref *plan; /* NULL: none yet */
-    char *plan_who;
+    struct ctl_planref *plan;                    /* NULL: none yet */
+    char *plan_who, *plan_extra, *overlay_extra; /* of the heads: ctl_rest() */
     int64_t plan_rev, plan_wall_ms;
     struct ctl_overlay *overlay; /* by (project, service, replica) */
     size_t noverlay;
@@ -561,6 +563,10 @@ void ctl_reply_err(struct control *c, uint64_t request, const struct sk_err *err
                    struct sk_str json);
 int64_t ctl_i64_max(int64_t a, int64_t b);
 int64_t ctl_i64_min(int64_t a, int64_t b);
+/* The members of a record's map that are not known here, as a JSON map; NULL: none. Owned. */
+char *ctl_rest(const struct sk_node *map, const char *const *known, size_t nknown);
+/* Writes them (NULL: none) into the map that is being written. */
+void ctl_rest_put(struct sk_jw *w, const char *rest);
 /* The position of `name` in a sorted array of pointers to structs that start with a char *name, or
  * where it belongs. */
 bool ctl_find(const void *array, size_t count, struct sk_str name, size_t *ret_at);
@@ -576,6 +582,9 @@ void ctl_record_remove(struct control *c, struct sk_str key);
  */
 int ctl_records_settle(struct control *c, struct plan *plan, struct sk_err *err);
 void ctl_overlay_free(struct control *c);
+/* A row of the overlay's document; what another version wrote about that replica is kept. */
+void ctl_overlay_row(const struct control *c, struct sk_jw *w, struct sk_str project,
+                     struct sk_str service, int64_t replica, struct sk_str node);
 void ctl_records_clear(struct control *c);
 struct ctl_site *ctl_site(const struct control *c, struct sk_str name);
 struct ctl_node *ctl_node(const struct control *c, struct sk_str name);

@@ -180,6 +180,7 @@ void ctl_certs_put(struct control *c, struct ctl_txn *t, struct sk_str node, str
                 sk_jw_obj(&w);
                 sk_jw_kcstr(&w, "serial", k->serial);
                 sk_jw_kint(&w, "not_after_ms", k->not_after_ms);
+                ctl_rest_put(&w, k->extra);
                 sk_jw_obj_end(&w);
             }
         }
@@ -189,6 +190,9 @@ void ctl_certs_put(struct control *c, struct ctl_txn *t, struct sk_str node, str
     sk_jw_kint(&w, "not_after_ms", not_after_ms);
     sk_jw_obj_end(&w);
     sk_jw_arr_end(&w);
+    if (ctl_find(c->certs, c->ncerts, node, &at)) {
+        ctl_rest_put(&w, c->certs[at]->extra);
+    }
     sk_jw_obj_end(&w);
     ctl_txn_put(t, ctl_key_text(t, "certs", node), &out);
     sk_buf_release(&out);

@@ -274,6 +274,7 @@ static void refuse_policy(struct control *c, struct ctl_req *req, const struct p
 
 static void put_project(struct control *c, struct ctl_txn *t, const struct ctl_project *p)
 {
+    const struct ctl_project *before = ctl_project(c, p->decl->name);
     struct sk_buf out = SK_BUF_INIT;
     struct sk_jw w;
 
@@ -297,6 +298,7 @@ static void put_project(struct control *c, struct ctl_txn *t, const struct ctl_p
     sk_jw_obj_end(&w);
     sk_jw_key(&w, "project");
     sk_jw_raw(&w, p->decl->canonical);
+    ctl_rest_put(&w, before != NULL ? before->extra : NULL);
     sk_jw_obj_end(&w);
     ctl_txn_put(t, ctl_key_text(t, "projects", p->decl->name), &out);
     sk_buf_release(&out);

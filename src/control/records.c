@@ -78,6 +78,7 @@ void ctl_project_unref(struct ctl_project *p)
         project_free(p->decl);
         sk_arena_free(p->arena);
         free(p->who);
+        free(p->extra);
         free(p);
     }
 }
@@ -281,6 +282,8 @@ static void digests_apply(struct ctl_project *p, const struct sk_node *map)
     }
 }
 
+static const char *const project_members[] = {"v", "who", "wall_ms", "digests", "project"};
+
 static int project_apply(struct control *c, struct sk_str name, const struct sk_node *rec,
                          int64_t mod_rev, struct sk_err *err)
 {
@@ -302,6 +305,7 @@ static int project_apply(struct control *c, struct sk_str name, const struct sk_
     }
     digests_apply(p, sk_map_get(rec, SK_STR("digests")));
     p->who = ctl_dup(map_text(rec, "who"));
+    p->extra = ctl_rest(rec, project_members, SK_ARRAY_LEN(project_members));
     p->wall_ms = sk_map_int(rec, "wall_ms", 0);
     p->mod_rev = mod_rev;
     if (project_at(c, name, &at)) {
@@ -352,11 +356,17 @@ static void certs_free(struct ctl_certs *certs)
 {
     for (size_t i = 0; i < certs->count; i++) {
         free(certs->items[i].serial);
+        free(certs->items[i].extra);
     }
     free(certs->items);
+    free(certs->extra);
+    certs->extra = NULL;
     certs->items = NULL;
     certs->count = 0;
 }
+
+static const char *const certs_members[] = {"v", "serials"};
+static const char *const cert_members[] = {"serial", "not_after_ms"};
 
 static void certs_apply(struct control *c, struct sk_str node, const struct sk_node *rec)
 {
@@ -369,11 +379,14 @@ static void certs_apply(struct control *c, struct sk_str node, const struct sk_n
     }
     struct ctl_certs *k = c->certs[at];
     certs_free(k);
+    k->extra = ctl_rest(rec, certs_members, SK_ARRAY_LEN(certs_members));
     if (list == NULL || list->count == 0) {
         return;
     }
     k->items = sk_xcalloc(list->count, sizeof(*k->items));
     for (uint32_t i = 0; i < list->count; i++) {
+        k->items[k->count].extra =
+            ctl_rest(&list->u.items[i], cert_members, SK_ARRAY_LEN(cert_members));
         k->items[k->count].serial = ctl_dup(map_text(&list->u.items[i], "serial"));
         k->items[k->count++].not_after_ms = sk_map_int(&list->u.items[i], "not_after_ms", 0);
     }
@@ -753,4 +766,6 @@ void ctl_records_clear(struct control *c)
     free(c->range);
     free(c->currency);
     free(c->plan_who);
+    free(c->plan_extra);
+    free(c->overlay_extra);
 }

@@ -166,7 +166,7 @@ static void begin(struct control *c)
     for (size_t i = 0; i < plan->nmoves; i++) {
         const struct plan_move *m = &plan->moves[i];
         if (m->from.len > 0) {
-            return_overlay_row(&w, m->project, m->service, m->replica, m->from);
+            ctl_overlay_row(c, &w, m->project, m->service, m->replica, m->from);
         }
     }
     sk_jw_arr_end(&w);

@@ -13,8 +13,6 @@ void return_patch_begun_ends(struct sk_jw *w);
 void return_patch_hold_ends(struct sk_jw *w);
 void return_patch_go_ends(struct sk_jw *w);
 void return_patch_end(struct control *c, struct ctl_txn *t, struct sk_jw *w, struct sk_buf *out);
-void return_overlay_row(struct sk_jw *w, struct sk_str project, struct sk_str service,
-                        int64_t replica, struct sk_str node);
 /* In the name of who let it begin. */
 void return_event(struct control *c, struct ctl_txn *t, const char *what, struct sk_str text);
 

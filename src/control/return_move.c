@@ -123,8 +123,8 @@ static size_t put_rows(struct control *c, struct ctl_txn *t, const struct turn *
     for (size_t i = 0; i < c->noverlay; i++) {
         const struct ctl_overlay *o = &c->overlay[i];
         if (!turn->gone[i]) {
-            return_overlay_row(&w, sk_str(o->project), sk_str(o->service), o->replica,
-                               sk_str(o->node));
+            ctl_overlay_row(c, &w, sk_str(o->project), sk_str(o->service), o->replica,
+                            sk_str(o->node));
             rows++;
         }
     }
@@ -132,8 +132,8 @@ static size_t put_rows(struct control *c, struct ctl_txn *t, const struct turn *
         const struct ctl_moving *m = &c->ret.moving[i];
         const struct ctl_node *n = ctl_node(c, sk_str(m->from));
         if (turn->moved[i] == MOVED_FAILED && n != NULL && ctl_node_up(n)) {
-            return_overlay_row(&w, sk_str(m->project), sk_str(m->service), m->replica,
-                               sk_str(m->from));
+            ctl_overlay_row(c, &w, sk_str(m->project), sk_str(m->service), m->replica,
+                            sk_str(m->from));
             rows++;
         }
     }

@@ -173,17 +173,6 @@ void ctl_return_ask(struct control *c, struct ctl_txn *t, const char *go_by)
     return_patch_end(c, t, &w, &out);
 }
 
-void return_overlay_row(struct sk_jw *w, struct sk_str project, struct sk_str service,
-                        int64_t replica, struct sk_str node)
-{
-    sk_jw_obj(w);
-    sk_jw_kstr(w, "project", project);
-    sk_jw_kstr(w, "service", service);
-    sk_jw_kint(w, "replica", replica);
-    sk_jw_kstr(w, "node", node);
-    sk_jw_obj_end(w);
-}
-
 void return_event(struct control *c, struct ctl_txn *t, const char *what, struct sk_str text)
 {
     ctl_txn_event(c, t,

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/version.h"
 #include "control/internal.h"
 
 /*
@@ -54,6 +55,7 @@ struct sk_str ctl_key_text(struct ctl_txn *t, const char *kind, struct sk_str na
 
 void ctl_txn_put(struct ctl_txn *t, struct sk_str key, struct sk_buf *value)
 {
+    sk_version_extend(value);
     SK_GROW(t->ops, t->nops, t->capops);
     t->ops[t->nops++] = (struct control_op){
         .key = sk_arena_str(t->arena, key),
@@ -85,6 +87,7 @@ static void doc_head(struct control *c, struct ctl_txn *t, const char *kind, str
         sk_jw_key(&w, kind);
         sk_jw_raw(&w, json);
     }
+    ctl_rest_put(&w, strcmp(kind, "plan") == 0 ? c->plan_extra : c->overlay_extra);
     sk_jw_obj_end(&w);
     ctl_txn_put(t, ctl_key_text(t, kind, SK_STR("")), &out);
     sk_buf_release(&out);

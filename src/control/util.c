@@ -158,6 +158,34 @@ void ctl_reply_err(struct control *c, uint64_t request, const struct sk_err *err
     cmd->u.reply.json = ctl_arena_dup(c->out->arena, json);
 }
 
+char *ctl_rest(const struct sk_node *map, const char *const *known, size_t nknown)
+{
+    struct sk_buf out = SK_BUF_INIT;
+    struct sk_jw w;
+
+    sk_jw_init(&w, &out);
+    sk_jw_obj(&w);
+    size_t written = sk_jw_rest(&w, map, known, nknown);
+    sk_jw_obj_end(&w);
+    char *text = written > 0 ? sk_buf_steal(&out, NULL) : NULL;
+    sk_buf_release(&out);
+    return text;
+}
+
+void ctl_rest_put(struct sk_jw *w, const char *rest)
+{
+    const struct sk_node *map;
+
+    if (rest == NULL) {
+        return;
+    }
+    struct sk_arena *arena = sk_arena_new();
+    if (sk_json_read(arena, "rest", sk_str(rest), NULL, &map, NULL) == 0) {
+        (void)sk_jw_rest(w, map, NULL, 0);
+    }
+    sk_arena_free(arena);
+}
+
 int64_t ctl_i64_max(int64_t a, int64_t b)
 {
     return a > b ? a : b;

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "daemon/frames.h"
 #include "net/token.h"
 #include "sys/clock.h"
@@ -336,8 +337,11 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         on_renew(cluster, peer, frame);
     } else if (sk_str_is(frame->type, "log")) {
         host_on_log(cluster->host, node, frame->tree);
+    } else { /* of a later version: nothing here depends on it */
+        bool known = sk_version_knows(frame->type);
+        sk_log(known ? SK_LOG_INFO : SK_LOG_DEBUG, known ? "frame known" : "frame not known",
+               "node=%.*s type=%.*s", SK_PRI(node), SK_PRI(frame->type));
     }
-    /* other types are of a later version: nothing here depends on them */
     if (r < 0) {
         net_peer_close(peer, &err);
     } else if (ev.kind == CONTROL_EV_BEAT || ev.kind == CONTROL_EV_OBSERVE ||
@@ -446,7 +450,7 @@ static int listen_channel(struct cluster *cluster, uv_loop_t *loop,
         .revoked = config->revoked,
         .incarnation = config->config->incarnation,
         .boot = config->boot,
-        .version = SKERRY_VERSION,
+        .version = sk_version(),
     };
     char address[NET_ADDRESS_SIZE];
 

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "base/version.h"
 #include "sys/file.h"
 
 #define CONFIG_BYTES_MAX 65536
@@ -171,6 +172,26 @@ int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err
     return r;
 }
 
+static const char *const members[] = {"v",           "cluster",  "node",         "site",
+                                      "prefix",      "address",  "listen",       "user",
+                                      "incarnation", "control",  "controls",     "channel_port",
+                                      "probe_port",  "api_port", "ingress_port", "relay_port"};
+
+/* What another version wrote into the file that is there now. */
+static void write_rest(const char *path, struct sk_jw *w)
+{
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_buf buf = SK_BUF_INIT;
+    const struct sk_node *root = NULL;
+
+    if (sys_file_read(path, CONFIG_BYTES_MAX, &buf, NULL) == 0 &&
+        sk_json_read(arena, path, sk_buf_str(&buf), NULL, &root, NULL) == 0) {
+        (void)sk_jw_rest(w, root, members, SK_ARRAY_LEN(members));
+    }
+    sk_buf_release(&buf);
+    sk_arena_free(arena);
+}
+
 static void write_controls(struct sk_jw *w, const struct daemon_config *c)
 {
     sk_jw_kbool(w, "control", c->is_control);
@@ -193,9 +214,11 @@ int daemon_role_save(const struct daemon_config *c, struct sk_err *err)
     sk_jw_obj(&w);
     sk_jw_kint(&w, "v", 1);
     write_controls(&w, c);
-    sk_jw_obj_end(&w);
-    sk_buf_addc(&buf, '\n');
     role_path(c->dir, path);
+    write_rest(path, &w);
+    sk_jw_obj_end(&w);
+    sk_version_extend(&buf);
+    sk_buf_addc(&buf, '\n');
     r = sys_file_write(path, sk_buf_str(&buf), 0600, err);
     sk_buf_release(&buf);
     return r;
@@ -225,7 +248,10 @@ int daemon_config_save(const struct daemon_config *c, struct sk_err *err)
     sk_jw_kint(&w, "ingress_port", c->ingress_port);
     sk_jw_kint(&w, "relay_port", c->relay_port);
     sk_jw_kcstr(&w, "user", c->user);
+    (void)snprintf(path, sizeof(path), "%s/node.json", c->dir);
+    write_rest(path, &w);
     sk_jw_obj_end(&w);
+    sk_version_extend(&buf);
     sk_buf_addc(&buf, '\n');
     role_path(c->dir, path);
     r = sys_file_remove(path, err);

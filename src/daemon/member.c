@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "control/control.h"
 #include "daemon/agent_link.h"
 #include "daemon/frames.h"
@@ -315,10 +316,15 @@ static void take_renewed(struct member *member, const struct net_frame *frame)
 static void on_up(void *ctx, struct net_peer *peer)
 {
     struct member *member = ctx;
+    struct sk_str greeting;
 
     sk_log(SK_LOG_INFO, "control connected", "address=%s", net_peer_info(peer)->address);
     send_beat(member);
     send_full(member, peer);
+    greeting = sk_version_greeting(net_peer_info(peer)->protocol);
+    if (greeting.len > 0) {
+        (void)net_send(peer, greeting, NULL);
+    }
 }
 
 static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
@@ -398,7 +404,7 @@ static int start_client(struct member *member, const struct member_config *confi
         .revoked = config->revoked,
         .incarnation = config->config->incarnation,
         .boot = config->boot,
-        .version = SKERRY_VERSION,
+        .version = sk_version(),
         .source = strcmp(config->config->listen, "0.0.0.0") == 0 ? NULL : config->config->listen,
     };
     const char *addresses[DAEMON_CONTROLS_MAX];

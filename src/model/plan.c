@@ -401,6 +401,9 @@ static int read_object(struct rd *rd, const struct spot *at, const struct layout
     for (uint32_t i = 0; i < at->node->count; i++) {
         struct spot member = spot_member(at, &at->node->u.members[i]);
         size_t k = find_field(layout, member.key, i);
+        if (k == layout->count && rd->tolerant) {
+            continue;
+        }
         if (k == layout->count) {
             char path[256];
             spot_path(&member, path, sizeof(path));
@@ -420,18 +423,31 @@ static int read_object(struct rd *rd, const struct spot *at, const struct layout
     return 0;
 }
 
-int plan_from_tree(const char *name, const struct sk_node *root, struct plan **ret_plan,
-                   struct sk_err *err)
+static int from_tree(const char *name, const struct sk_node *root, bool tolerant,
+                     struct plan **ret_plan, struct sk_err *err)
 {
     struct plan *plan = plan_new();
     struct spot at = spot_root(root);
     struct rd rd;
 
     rd_begin(&rd, plan->arena, plan->arena, name);
+    rd.tolerant = tolerant;
     if (read_object(&rd, &at, &plan_layout, (unsigned char *)plan) < 0) {
         plan_free(plan);
         return rd_end(&rd, err);
     }
     *ret_plan = plan;
     return 0;
+}
+
+int plan_from_tree(const char *name, const struct sk_node *root, struct plan **ret_plan,
+                   struct sk_err *err)
+{
+    return from_tree(name, root, false, ret_plan, err);
+}
+
+int plan_from_record(const char *name, const struct sk_node *root, struct plan **ret_plan,
+                     struct sk_err *err)
+{
+    return from_tree(name, root, true, ret_plan, err);
 }

@@ -167,6 +167,10 @@ void plan_write_json(const struct plan *plan, struct sk_jw *w);
  * recompute the id: plan_id_matches() tells. The tree is not kept. */
 int plan_from_tree(const char *name, const struct sk_node *root, struct plan **ret_plan,
                    struct sk_err *err);
+/* The same of a plan that perhaps another version wrote (the store's, an answer of the API): keys
+ * that are not known are passed over. */
+int plan_from_record(const char *name, const struct sk_node *root, struct plan **ret_plan,
+                     struct sk_err *err);
 bool plan_id_matches(const struct plan *plan);
 const char *plan_verdict_name(enum plan_verdict verdict);
 

@@ -35,6 +35,7 @@ struct rd {
     const struct project_env *env; /* NULL: nothing is set, no file can be read */
     size_t expanded;               /* bytes made by interpolation so far */
     bool for_apply;                /* keys that are only planned are refused */
+    bool tolerant;                 /* keys of another version are passed over */
 };
 
 /* What all interpolation in one document may produce. */

@@ -44,7 +44,6 @@
  * refused peer, at most 20 a second, to be logged by the owner.
  */
 #define NET_PORT 7400
-#define NET_PROTOCOL 1 /* spoken by this version */
 
 struct net_peer;
 struct net_server;
@@ -56,7 +55,7 @@ struct net_channel_cfg {
     const char *incarnation;           /* of hello; may be NULL, as all three */
     const char *boot;
     const char *version;
-    int protocol_min, protocol_max; /* 0, 0 = NET_PROTOCOL */
+    int protocol_min, protocol_max; /* 0, 0 = what this version speaks: base/version.h */
     /* zero = the default in brackets */
     int64_t idle_ms;         /* silence after which a peer is dead [10,000] */
     int64_t handshake_ms;    /* from accept to hello, or to join [5,000] */

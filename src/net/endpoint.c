@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "base/mem.h"
+#include "base/version.h"
 #include "net/conn.h"
 #include "sys/clock.h"
 
@@ -145,8 +146,10 @@ void net_endpoint_note(struct net_endpoint *ep, const char *address, const struc
 
 static void set_defaults(struct net_channel_cfg *cfg)
 {
-    cfg->protocol_min = cfg->protocol_min ? cfg->protocol_min : NET_PROTOCOL;
-    cfg->protocol_max = cfg->protocol_max ? cfg->protocol_max : cfg->protocol_min;
+    cfg->protocol_max = cfg->protocol_max   ? cfg->protocol_max
+                        : cfg->protocol_min ? cfg->protocol_min
+                                            : sk_protocol_max();
+    cfg->protocol_min = cfg->protocol_min ? cfg->protocol_min : sk_protocol_min();
     cfg->idle_ms = cfg->idle_ms ? cfg->idle_ms : 10000;
     cfg->handshake_ms = cfg->handshake_ms ? cfg->handshake_ms : 5000;
     cfg->join_answer_ms = cfg->join_answer_ms ? cfg->join_answer_ms : 15000;

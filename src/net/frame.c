@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/version.h"
 
 #define HEAD_BYTES 4
 #define TYPE_LEN_MAX 32
@@ -92,15 +93,24 @@ int net_frame_write(struct sk_str json, struct sk_buf *out, struct sk_err *err)
 {
     unsigned char head[HEAD_BYTES];
 
-    if (json.len == 0 || json.len > NET_FRAME_BYTES_MAX) {
-        return sk_err_set(err, SK_ERR_LIMIT, "a frame of %zu bytes, where %d are allowed", json.len,
+    struct sk_str mark = json.len > 0 ? sk_version_mark(json) : SK_STR("");
+    size_t len = json.len + mark.len;
+
+    if (json.len == 0 || len > NET_FRAME_BYTES_MAX) {
+        return sk_err_set(err, SK_ERR_LIMIT, "a frame of %zu bytes, where %d are allowed", len,
                           NET_FRAME_BYTES_MAX);
     }
     for (int i = 0; i < HEAD_BYTES; i++) {
-        head[i] = (unsigned char)(json.len >> (8 * (HEAD_BYTES - 1 - i)));
+        head[i] = (unsigned char)(len >> (8 * (HEAD_BYTES - 1 - i)));
     }
     sk_buf_add(out, head, sizeof(head));
-    sk_buf_addstr(out, json);
+    if (mark.len == 0) {
+        sk_buf_addstr(out, json);
+        return 0;
+    }
+    sk_buf_add(out, json.ptr, json.len - 1); /* up to the last brace */
+    sk_buf_addstr(out, mark);
+    sk_buf_addc(out, '}');
     return 0;
 }
 

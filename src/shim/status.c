@@ -10,6 +10,12 @@
 
 const char *const shim_state_names[SHIM_STATE_COUNT] = {"starting", "running", "exited", "failed"};
 
+#ifdef SHIM_NEXT /* the test build of the next version: base/version.h */
+#define SHIM_MARK ",\"next_version\":{\"by\":\"0.2.0-next\"}"
+#else
+#define SHIM_MARK ""
+#endif
+
 static int next_fd = -1; /* `status.next`: space that the last record will need */
 
 /* JSON string of a reason: what cannot stand as it is becomes '?'. */
@@ -53,7 +59,7 @@ static size_t format_status(const struct shim_config *config, const struct shim_
                  "{\"v\":1,\"id\":\"%s\",\"run\":%ld,\"state\":\"%s\",\"boot\":\"%s\","
                  "\"shim_pid\":%ld,\"pid\":%ld,\"start\":%llu,\"exit\":%s,\"signal\":%s,"
                  "\"oom\":%s,\"stopped\":%s,\"lease_over\":%s,\"started_ms\":%" PRId64
-                 ",\"ended_ms\":%" PRId64 ",\"reason\":\"%s\"}",
+                 ",\"ended_ms\":%" PRId64 ",\"reason\":\"%s\"" SHIM_MARK "}",
                  config->id, config->run, shim_state_names[s->state], boot, (long)getpid(),
                  (long)s->pid, s->start, exit_text, signal_text, s->oom ? "true" : "false",
                  s->stopped ? "true" : "false", s->lease_over ? "true" : "false", s->started_ms,

@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include "base/json.h"
+#include "base/version.h"
 
 /* The channel as it is meant to be used. */
 
@@ -22,7 +23,7 @@ static void hello_and_frames_both_ways(void **state)
     assert_string_equal(w->s.info.incarnation, "i-7");
     assert_string_equal(w->s.info.boot, "b-7");
     assert_string_equal(w->s.info.version, "0.1.0+x");
-    assert_int_equal(w->s.info.protocol, NET_PROTOCOL);
+    assert_int_equal(w->s.info.protocol, sk_protocol_max());
     assert_false(w->s.info.joining);
     assert_int_equal(w->c.info.cert.kind, NET_CERT_CONTROL);
     assert_string_equal(w->c.info.cert.node, "hub-1");
