@@ -13,6 +13,7 @@
  * (docs/api.md). */
 
 #define QUERY_TIMEOUT_MS 15000
+#define VERSION_NODES_SHOWN 3
 
 typedef void draw_fn(const struct cli *cli, const struct sk_node *answer, struct sk_buf *out);
 
@@ -129,6 +130,27 @@ static void draw_unheard(const struct sk_node *list, struct sk_buf *out)
     }
 }
 
+/* "all run skerry 0.1.0", or which runs what. */
+static void draw_versions(const struct sk_node *list, struct sk_buf *out)
+{
+    if (list && list->count == 1) {
+        sk_buf_printf(out, "all run skerry %.*s\n", SK_PRI(text(&list->u.items[0], "version")));
+    }
+    for (uint32_t i = 0; list && list->count > 1 && i < list->count; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        const struct sk_node *nodes = sk_map_seq(row, "nodes");
+        sk_buf_printf(out, "%s%.*s on",
+                      i ? "; " : "VERSIONS MIXED: ", SK_PRI(text(row, "version")));
+        for (uint32_t k = 0; nodes && k < nodes->count && k < VERSION_NODES_SHOWN; k++) {
+            sk_buf_printf(out, "%s %.*s", k ? "," : "", SK_PRI(nodes->u.items[k].u.text));
+        }
+        if (nodes && nodes->count > VERSION_NODES_SHOWN) {
+            sk_buf_printf(out, " and %u more", nodes->count - VERSION_NODES_SHOWN);
+        }
+        sk_buf_adds(out, i + 1 == list->count ? "\n" : "");
+    }
+}
+
 static void draw_status(const struct cli *cli, const struct sk_node *a, struct sk_buf *out)
 {
     const struct sk_node *control = child(a, "control");
@@ -157,6 +179,7 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
     draw_names(sk_map_seq(a, "nodes_lost"), "LOST NODES: ", out);
     draw_unheard(sk_map_seq(a, "probes_unheard"), out);
     return_line(sk_map_get(a, SK_STR("return")), out);
+    draw_versions(sk_map_seq(a, "versions"), out);
     draw_services(cli, sk_map_seq(a, "services"), out);
     draw_losses(sk_map_seq(a, "losses"), out);
     if (plan && plan->kind == SK_MAP) {
@@ -299,6 +322,8 @@ static void draw_nodes(const struct cli *cli, const struct sk_node *a, struct sk
     }
     cli_table_add_to(table, out);
     cli_table_free(table);
+    sk_buf_addc(out, '\n');
+    draw_versions(sk_map_seq(a, "versions"), out);
 }
 
 static int run_nodes(struct cli *cli, struct sk_err *err)

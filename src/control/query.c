@@ -170,6 +170,36 @@ static void status_plan(const struct control *c, struct sk_jw *w)
     sk_jw_obj_end(w);
 }
 
+/* What the nodes run that said so since control began: more than one row while an upgrade is under
+ * way. In the order of the first node that runs it. */
+static void status_versions(const struct control *c, struct sk_jw *w)
+{
+    sk_jw_key(w, "versions");
+    sk_jw_arr(w);
+    for (size_t i = 0; i < c->nnodes; i++) {
+        const char *version = c->nodes[i]->version;
+        bool again = version == NULL || version[0] == '\0';
+        for (size_t k = 0; k < i && !again; k++) {
+            again = c->nodes[k]->version != NULL && strcmp(c->nodes[k]->version, version) == 0;
+        }
+        if (again) {
+            continue;
+        }
+        sk_jw_obj(w);
+        sk_jw_kcstr(w, "version", version);
+        sk_jw_key(w, "nodes");
+        sk_jw_arr(w);
+        for (size_t k = i; k < c->nnodes; k++) {
+            if (c->nodes[k]->version != NULL && strcmp(c->nodes[k]->version, version) == 0) {
+                sk_jw_cstr(w, c->nodes[k]->name);
+            }
+        }
+        sk_jw_arr_end(w);
+        sk_jw_obj_end(w);
+    }
+    sk_jw_arr_end(w);
+}
+
 void control_status_json(const struct control *c, struct sk_buf *out)
 {
     struct sk_jw w;
@@ -201,6 +231,7 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     ctl_unheard_json(c, &w);
     ctl_return_status_json(c, &w);
     ctl_drill_status(c, &w);
+    status_versions(c, &w);
     sk_jw_obj_end(&w);
 }
 
@@ -328,6 +359,7 @@ void control_nodes_json(const struct control *c, struct sk_buf *out)
         sk_jw_obj_end(&w);
     }
     sk_jw_arr_end(&w);
+    status_versions(c, &w);
     sk_jw_obj_end(&w);
 }
 

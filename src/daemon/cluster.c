@@ -380,8 +380,9 @@ static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *fr
 static void on_refused(void *ctx, const char *address, const struct sk_err *why)
 {
     (void)ctx;
-    sk_log(SK_LOG_WARN, "peer refused", "address=%s code=%s error=\"%s\"", address,
-           sk_code_name(why->code), why->msg);
+    sk_log(SK_LOG_WARN, "peer refused", "address=%s code=%s error=\"%s\"%s%s%s", address,
+           sk_code_name(why->code), why->msg, why->fix[0] ? " fix=\"" : "", why->fix,
+           why->fix[0] ? "\"" : "");
 }
 
 /* ---- life ---- */

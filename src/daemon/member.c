@@ -40,6 +40,7 @@ struct member {
     int64_t term_below;       /* the last lower one that was refused, so that it is said once */
     struct daemon_config own; /* what of it changes while this runs: controls */
     int64_t seq;
+    char refused[SK_ERR_MSG_MAX]; /* the last of protocols, so that it is logged once */
     bool agent_left; /* is said with the next beat: at a stop of both halves there is none */
     bool resend; /* a control node's queue was full: it missed observations, so all get the whole */
     int64_t renew_at_ms; /* wall clock */
@@ -354,7 +355,13 @@ static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
 
 static void on_refused(void *ctx, const char *address, const struct sk_err *why)
 {
-    (void)ctx;
+    struct member *member = ctx;
+
+    if (why->code == SK_ERR_PROTOCOL && strcmp(why->msg, member->refused) != 0) {
+        /* once: it is tried again and again, and only an upgrade ends it */
+        (void)snprintf(member->refused, sizeof(member->refused), "%s", why->msg);
+        sk_log_err(SK_LOG_ERROR, "control and this server do not understand each other", why);
+    }
     sk_log(SK_LOG_DEBUG, "control not reached", "address=%s code=%s error=\"%s\"", address,
            sk_code_name(why->code), why->msg);
 }

@@ -118,9 +118,10 @@ class Node:
         self.log = os.path.join(cluster.dir, name + ".log")
         self.pid = None
         self.prefix_argv = []  # of every process of this node: enters its namespace
+        self.binary = SKERRY
 
     def start(self, *more):
-        argv = self.prefix_argv + [SKERRY, "daemon", "--data", self.data, *more]
+        argv = self.prefix_argv + [self.binary, "daemon", "--data", self.data, *more]
         self.pid = self.cluster.warden.ask(spawn=argv, log=self.log)["pid"]
 
     def half(self, role):
