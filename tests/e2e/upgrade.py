@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -35,6 +36,15 @@ def declaration(*services):
 
 WEB = service("web", 6, "    x-skerry: {survive: {sites: 1}}\n")
 WORKER = service("worker", 1, "    x-skerry: {exclusive: true}\n")
+
+
+def answers(host, port):
+    """A copy runs some time before it listens: what failed then failed by no upgrade."""
+    try:
+        with socket.create_connection((host, port), timeout=5 * SLOW):
+            return True
+    except OSError:
+        return False
 
 
 class Load:
@@ -218,6 +228,7 @@ def upgrade(r):
         # the worker waits for its lease; then all are there
         wait_until("all run", lambda: len([i for i in c.ps() if i["state"] == "running"]) == 7, 20)
         doors = [(i["address"], i["port"]) for i in c.ps()]
+        wait_until("every copy answers", lambda: all(answers(*door) for door in doors), 20)
         load = Load(doors)
         try:
             round_trip(c, r, "control last", ["fra-1", "ams-1", "par-1", "hub-1"])
