@@ -84,6 +84,24 @@ bool control_is_control(const struct control *c, struct sk_str node)
     return seat != NULL && seat->state != CTL_SEAT_LEAVING;
 }
 
+size_t control_settled(const struct control *c, struct sk_str *ret, size_t max)
+{
+    size_t n = 0;
+
+    if (!control_is_loaded(c)) {
+        return 0;
+    }
+    if (c->roster.count == 0 && max > 0) {
+        ret[n++] = sk_str(c->own_node);
+    }
+    for (size_t i = 0; i < c->roster.count && n < max; i++) {
+        if (c->roster.seats[i].state == CTL_SEAT_MEMBER) {
+            ret[n++] = sk_str(c->roster.seats[i].node);
+        }
+    }
+    return n;
+}
+
 /* Where every node keeps a channel to. Without a record nodes keep what they were told at join. */
 void ctl_roster_controls(const struct control *c, struct sk_jw *w)
 {

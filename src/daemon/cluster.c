@@ -323,8 +323,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     struct sk_err err = {0};
     int r = 0;
 
-    if (sk_str_is(frame->type, "share_ask")) {
-        keys_on_ask(cluster->cfg.keys, peer);
+    if (keys_on_request(cluster->cfg.keys, peer, frame)) {
+        /* done */
     } else if (!cluster->host) {
         /* a control node that waits for us, or we for it: it comes again once the keys are open */
     } else if (sk_str_is(frame->type, "beat")) {

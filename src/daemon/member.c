@@ -472,9 +472,13 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
     return 0;
 }
 
-void member_send(struct member *member, struct sk_str frame)
+void member_send(struct member *member, const char *node, struct sk_str frame)
 {
-    (void)net_client_send_all(member->client, frame);
+    if (node) {
+        (void)net_client_send_to(member->client, node, frame, NULL); /* it is sent again */
+    } else {
+        (void)net_client_send_all(member->client, frame);
+    }
 }
 
 static void on_timer_closed(uv_handle_t *handle)

@@ -36,7 +36,7 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
  * follows. */
 int member_set_control(struct member *member, bool is_control, struct sk_err *err);
 void member_free(struct member *member);
-/* To every control node that is connected. */
-void member_send(struct member *member, struct sk_str frame);
+/* To the control node of that name, if it is connected; NULL: to every one. */
+void member_send(struct member *member, const char *node, struct sk_str frame);
 
 #endif

@@ -98,13 +98,21 @@ static void on_keys_opened(void *ctx)
     }
 }
 
-static void on_keys_ask(void *ctx, struct sk_str frame)
+static void on_keys_send(void *ctx, const char *node, struct sk_str frame)
 {
     struct netd *netd = ctx;
 
     if (netd->member) {
-        member_send(netd->member, frame);
+        member_send(netd->member, node, frame);
     }
+}
+
+static size_t on_keys_members(void *ctx, struct sk_str ret[KEYS_MEMBERS_MAX])
+{
+    struct netd *netd = ctx;
+    struct host *host = netd->cluster ? cluster_host(netd->cluster) : NULL;
+
+    return host ? control_settled(host_control(host), ret, KEYS_MEMBERS_MAX) : 0;
 }
 
 static void on_control_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
@@ -122,8 +130,10 @@ static int start_control(struct netd *netd, const struct daemon_config *config,
     char dir[512];
     struct keys_config keys = {.dir = dir,
                                .cluster = identity->info.cluster,
+                               .node = config->node,
+                               .members = on_keys_members,
                                .opened = on_keys_opened,
-                               .ask = on_keys_ask,
+                               .send = on_keys_send,
                                .ctx = netd};
     struct cluster_config cfg = {.config = config,
                                  .identity = identity,

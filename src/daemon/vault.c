@@ -13,7 +13,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 
-#define OFFERS_MAX (2 * SEAL_SHARES_MAX)
+#define OFFERS_MAX SEAL_SHARES_MAX
 
 struct offer {
     char from[SEAL_NAME_SIZE];
@@ -23,9 +23,8 @@ struct offer {
 struct vault {
     char dir[VAULT_DIR_SIZE];
     char cluster[SEAL_NAME_SIZE];
-    uint8_t *key;             /* guarded; NULL while it waits for shares */
-    struct seal_share own[2]; /* in force, and of a split under way */
-    size_t nown;
+    uint8_t *key;          /* guarded; NULL while it waits for shares */
+    struct seal_share own; /* of the split in force, while it waits */
     struct offer offers[OFFERS_MAX];
     size_t noffers;
 };
@@ -43,9 +42,9 @@ static struct vault *vault_new(const char *dir, const char *cluster)
 
 static void forget_shares(struct vault *vault)
 {
-    sodium_memzero(vault->own, sizeof(vault->own));
+    sodium_memzero(&vault->own, sizeof(vault->own));
     sodium_memzero(vault->offers, sizeof(vault->offers));
-    vault->nown = vault->noffers = 0;
+    vault->noffers = 0;
 }
 
 void vault_free(struct vault *vault)
@@ -141,6 +140,18 @@ static int write_key(const struct vault *vault, struct sk_err *err)
     return r;
 }
 
+int vault_key(const struct vault *vault, struct sk_buf *ret_hex, struct sk_err *err)
+{
+    int r = need_open(vault, err);
+
+    if (r == 0) {
+        sk_buf_reserve(ret_hex, 2 * SEAL_KEY_BYTES + 1);
+        sk_hex(vault->key, SEAL_KEY_BYTES, ret_hex->ptr + ret_hex->len);
+        ret_hex->len += (size_t)2 * SEAL_KEY_BYTES;
+    }
+    return r;
+}
+
 static int new_key(struct vault *vault, struct sk_err *err)
 {
     uint8_t key[SEAL_KEY_BYTES];
@@ -194,24 +205,15 @@ static int read_key(struct vault *vault, struct sk_err *err)
     return r;
 }
 
-static int read_shares(struct vault *vault, struct sk_err *err)
+static int read_share(struct vault *vault, struct sk_err *err)
 {
-    static const char *const names[] = {VAULT_SHARE_FILE, VAULT_NEXT_FILE};
+    int r = vault_share_read(vault->dir, VAULT_SHARE_FILE, &vault->own, err);
 
-    for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
-        struct seal_share *share = &vault->own[vault->nown];
-        int r = vault_share_read(vault->dir, names[i], share, err);
-        if (r < 0 && r != SK_ERR_NOT_FOUND) {
-            return r;
-        }
-        if (r == 0 && strcmp(share->cluster, vault->cluster) != 0) {
-            return sk_err_set(err, SK_ERR_CORRUPT, "'%s/%s' is of cluster '%s'", vault->dir,
-                              names[i], share->cluster);
-        }
-        vault->nown += r == 0;
+    if (r == 0 && strcmp(vault->own.cluster, vault->cluster) != 0) {
+        r = sk_err_set(err, SK_ERR_CORRUPT, "'%s/" VAULT_SHARE_FILE "' is of cluster '%s'",
+                       vault->dir, vault->own.cluster);
     }
-    sk_err_clear(err);
-    return 0;
+    return r;
 }
 
 /* A secret that lies open, from before there were vaults or put there by hand: sealed, then gone.
@@ -256,7 +258,7 @@ static int no_key(const struct vault *vault, struct sk_err *err)
 static bool is_old_folder(const char *dir)
 {
     return vault_file_there(dir, VAULT_CA_KEY) && !vault_file_there(dir, VAULT_SHARE_FILE) &&
-           !vault_file_there(dir, VAULT_NEXT_FILE) && !vault_file_there(dir, VAULT_RECOVERY_FILE) &&
+           !vault_file_there(dir, VAULT_RECOVERY_FILE) &&
            !vault_file_there(dir, VAULT_CA_KEY ".sealed");
 }
 
@@ -272,8 +274,8 @@ static int load(struct vault *vault, struct sk_err *err)
         r = new_key(vault, err);
         return r < 0 ? r : take_over_all(vault, err);
     }
-    r = read_shares(vault, err);
-    return r < 0 ? r : vault->nown ? 0 : no_key(vault, err);
+    r = read_share(vault, err);
+    return r == SK_ERR_NOT_FOUND ? no_key(vault, err) : r;
 }
 
 int vault_load(const char *dir, const char *cluster, struct vault **ret, struct sk_err *err)
@@ -386,44 +388,105 @@ void vault_split_release(struct vault_split *split)
     split->count = 0;
 }
 
-/* All that is there of the split of `own`, and the key if that is enough. */
-static int try_split(struct vault *vault, const struct seal_share *own, uint8_t key[SEAL_KEY_BYTES],
-                     struct sk_err *err)
+/* Whose secret is split among whom: beside the share's own members, which the readers of shares
+ * leave alone. */
+static void write_own(const struct vault_split *split, const char *const *members,
+                      struct sk_buf *out)
+{
+    struct sk_jw w;
+    struct sk_str share = sk_buf_str(&split->shares[0]);
+
+    SK_ASSERT(share.len > 2 && share.ptr[share.len - 1] == '}');
+    sk_buf_add(out, share.ptr, share.len - 1);
+    sk_buf_adds(out, ",\"members\":");
+    sk_jw_init(&w, out);
+    sk_jw_arr(&w);
+    for (unsigned i = 0; i < split->count; i++) {
+        sk_jw_cstr(&w, members[i]);
+    }
+    sk_jw_arr_end(&w);
+    sk_buf_addc(out, '}');
+}
+
+int vault_split_commit(struct vault *vault, const struct vault_split *split,
+                       const char *const *members, struct sk_err *err)
+{
+    struct sk_buf text = SK_BUF_INIT;
+    int r = need_open(vault, err);
+
+    if (r == 0) {
+        write_own(split, members, &text);
+        r = vault_file_write(vault->dir, VAULT_SHARE_FILE, "", sk_buf_str(&text), err);
+    }
+    /* the share is in force: now, and not before, the key may go */
+    r = r < 0 ? r : vault_file_remove(vault->dir, VAULT_KEY_FILE, err);
+    seal_wipe(&text);
+    return r;
+}
+
+bool vault_is_split(const struct vault *vault)
+{
+    return !vault_file_there(vault->dir, VAULT_KEY_FILE) &&
+           vault_file_there(vault->dir, VAULT_SHARE_FILE);
+}
+
+static bool has_member(const struct sk_node *list, const char *name)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (list->u.items[i].kind == SK_STRING && sk_str_is(list->u.items[i].u.text, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool vault_is_split_among(const struct vault *vault, const char *const *members, size_t count)
+{
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_buf text = SK_BUF_INIT;
+    const struct sk_node *root = NULL;
+    bool same = vault_is_split(vault) &&
+                vault_file_read(vault->dir, VAULT_SHARE_FILE, "", &text, NULL) == 0 &&
+                sk_json_read(arena, VAULT_SHARE_FILE, sk_buf_str(&text), NULL, &root, NULL) == 0;
+    const struct sk_node *list = same ? sk_map_seq(root, "members") : NULL;
+
+    same = list && list->count == count;
+    for (size_t i = 0; same && i < count; i++) {
+        same = has_member(list, members[i]);
+    }
+    seal_wipe(&text);
+    sk_arena_free(arena);
+    return same;
+}
+
+/* All that is there, and the key if that is enough. */
+static int try_split(const struct vault *vault, uint8_t key[SEAL_KEY_BYTES], struct sk_err *err)
 {
     struct seal_share set[SEAL_SHARES_MAX];
     size_t n = 0;
     int r;
 
-    set[n++] = *own;
+    set[n++] = vault->own;
     for (size_t i = 0; i < vault->noffers && n < SEAL_SHARES_MAX; i++) {
-        if (strcmp(vault->offers[i].share.generation, own->generation) == 0) {
-            set[n++] = vault->offers[i].share;
-        }
+        set[n++] = vault->offers[i].share;
     }
     r = seal_combine(set, n, key, err);
     sodium_memzero(set, sizeof(set));
     return r;
 }
 
-static const struct seal_share *own_of(const struct vault *vault, const struct seal_share *share)
+static bool is_ours(const struct seal_share *own, const struct seal_share *share)
 {
-    for (size_t i = 0; i < vault->nown; i++) {
-        const struct seal_share *own = &vault->own[i];
-        if (strcmp(own->generation, share->generation) == 0 &&
-            strcmp(own->cluster, share->cluster) == 0 && strcmp(own->check, share->check) == 0 &&
-            own->threshold == share->threshold && own->count == share->count) {
-            return own;
-        }
-    }
-    return NULL;
+    return strcmp(own->generation, share->generation) == 0 &&
+           strcmp(own->cluster, share->cluster) == 0 && strcmp(own->check, share->check) == 0 &&
+           own->threshold == share->threshold && own->count == share->count;
 }
 
-/* One place for each node and split: whoever lies fills only its own. */
-static struct offer *place_of(struct vault *vault, const char *from, const char *generation)
+/* One place for each node: whoever lies fills only its own. */
+static struct offer *place_of(struct vault *vault, const char *from)
 {
     for (size_t i = 0; i < vault->noffers; i++) {
-        if (strcmp(vault->offers[i].from, from) == 0 &&
-            strcmp(vault->offers[i].share.generation, generation) == 0) {
+        if (strcmp(vault->offers[i].from, from) == 0) {
             return &vault->offers[i];
         }
     }
@@ -433,7 +496,6 @@ static struct offer *place_of(struct vault *vault, const char *from, const char 
 int vault_offer(struct vault *vault, const char *from, struct sk_str text, struct sk_err *err)
 {
     uint8_t key[SEAL_KEY_BYTES];
-    const struct seal_share *own;
     struct seal_share share;
     struct offer *offer;
     int r;
@@ -445,18 +507,17 @@ int vault_offer(struct vault *vault, const char *from, struct sk_str text, struc
     if (r < 0) {
         return r;
     }
-    own = own_of(vault, &share);
-    if (!own) {
+    if (!is_ours(&vault->own, &share)) {
         return sk_err_set(err, SK_ERR_CONFLICT, "the share of '%s' is of another split", from);
     }
-    offer = place_of(vault, from, share.generation);
+    offer = place_of(vault, from);
     if (!offer) {
         return sk_err_set(err, SK_ERR_LIMIT, "more than %d shares were offered", OFFERS_MAX);
     }
     (void)snprintf(offer->from, sizeof(offer->from), "%s", from);
     offer->share = share;
     sodium_memzero(&share, sizeof(share));
-    r = try_split(vault, own, key, err);
+    r = try_split(vault, key, err);
     if (r == 0) {
         take_key(vault, key);
     } else if (r == SK_ERR_UNAVAILABLE) {
@@ -468,16 +529,7 @@ int vault_offer(struct vault *vault, const char *from, struct sk_str text, struc
 
 void vault_waiting(const struct vault *vault, char *ret, size_t size)
 {
-    size_t best = 0;
-
-    for (size_t k = 0; k < vault->nown; k++) {
-        size_t n = 1;
-        for (size_t i = 0; i < vault->noffers; i++) {
-            n += strcmp(vault->offers[i].share.generation, vault->own[k].generation) == 0;
-        }
-        best = n > best ? n : best;
-    }
-    (void)snprintf(ret, size, "%zu of %u shares", best, vault->nown ? vault->own[0].threshold : 0);
+    (void)snprintf(ret, size, "%zu of %u shares", 1 + vault->noffers, vault->own.threshold);
 }
 
 int vault_join(struct vault *vault, struct sk_err *err)
@@ -485,6 +537,5 @@ int vault_join(struct vault *vault, struct sk_err *err)
     int r = need_open(vault, err);
 
     r = r < 0 ? r : write_key(vault, err);
-    r = r < 0 ? r : vault_file_remove(vault->dir, VAULT_NEXT_FILE, err);
     return r < 0 ? r : vault_file_remove(vault->dir, VAULT_SHARE_FILE, err);
 }

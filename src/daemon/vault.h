@@ -10,13 +10,14 @@
 #include "net/seal.h"
 
 /*
- * The secrets of a control node, in its control folder: sealed under one unseal key, which lies in
- * a file beside them (one control node) or is split among the control nodes (several).
+ * The secrets of a control node, in its control folder: sealed under an unseal key of its own,
+ * which lies in a file beside them (one control node) or is split among the control nodes
+ * (several): each of them keeps a share of each other's.
  *
  *     NAME.sealed      a secret: ca.key, etcd-ca.key, peer.key, probe.key, cluster.key
  *     unseal.key       the unseal key, in hex: with one control node alone
- *     share.json       this node's share of it: with several
- *     share.next.json  the same of a split that is under way
+ *     share.json       this node's own share of it, and among whom it is split: with several
+ *     held/NODE.json   shares of the unseal keys of other control nodes
  *     recovery.json    the public half of the recovery code's key pair, and the unseal key sealed
  *                      to it: what `skerry control recover` opens when shares are lost
  *
@@ -27,17 +28,11 @@
  * Starting: vault_load(); where vault_is_open() is false then, the others' shares are needed:
  * vault_offer() each that comes, until it is open.
  *
- * From one to several, and to other members (who drives it writes down where it stands):
- *
- *     vault_split(v, count, threshold, &split)     on the one that drives it; nothing on disk
- *     vault_import() + vault_share_keep()          on each new member, with its text
- *     vault_share_keep()                           on each other member, the driver too
- *     -- all have confirmed: write down that `generation` is being committed --
- *     vault_share_commit(generation)               on each, until all have confirmed
- *
- * Killed before the written word, the driver splits anew: what was kept is replaced. Killed after
- * it, it only repeats the commits. Back to one: vault_join() on the one that stays, then
- * vault_wipe() on the others.
+ * From one to several, and to other members: vault_split(), nothing on disk; each other member does
+ * vault_held_put() and confirms; once all have, vault_split_commit() puts the own share in force
+ * and removes unseal.key. Killed before, it splits anew. Others keep the share in force beside the
+ * newest until they hear that it went. Back to one: vault_join(). Each node does so for its own
+ * vault, by itself (daemon/keys.h); no two of them have to agree on anything.
  *
  * The key in memory is in guarded pages that are not swapped (sodium_malloc). One thread. Blocks on
  * the disk, for short: at start-up, and for operations that are rare.
@@ -91,37 +86,46 @@ int vault_recovery_take(struct vault *vault, const struct vault_recovery *other,
 struct vault_split {
     char generation[SEAL_ID_SIZE];
     unsigned count;
-    struct sk_buf shares[SEAL_SHARES_MAX]; /* texts; share i is member i's */
+    struct sk_buf shares[SEAL_SHARES_MAX]; /* texts; the first is the own one */
 };
 /* Shares of which more than half open: count / 2 + 1. */
 int vault_split(const struct vault *vault, unsigned count, struct vault_split *ret,
                 struct sk_err *err);
+/* All others have theirs: the own share in force, then unseal.key goes. `members`: their names, the
+ * own one too. */
+int vault_split_commit(struct vault *vault, const struct vault_split *split,
+                       const char *const *members, struct sk_err *err);
 void vault_split_release(struct vault_split *split); /* wipes */
-
-/* Keeps a share beside the one in force. Repeating it is fine. SK_ERR_INPUT, SK_ERR_CORRUPT;
- * SK_ERR_CONFLICT: of another cluster. */
-int vault_share_keep(const char *dir, const char *cluster, struct sk_str text, struct sk_err *err);
-/* Puts the share of this generation in force: unseal.key and other shares go. Repeating it is fine.
- * SK_ERR_CONFLICT: there is none of it. */
-int vault_share_commit(const char *dir, const char *generation, struct sk_err *err);
-/* Gives up a split that was not committed. */
-int vault_share_drop(const char *dir, struct sk_err *err);
-/* What this node answers to share_ask: appends a JSON list of its shares' texts, at most two. */
-int vault_shares(const char *dir, struct sk_buf *ret_json, struct sk_err *err);
-/* A share that came from the control node `from`: each counts once for each split. 0 also when
- * more are needed: see vault_is_open(). SK_ERR_CONFLICT: of no split that this node has a share of.
- */
-int vault_offer(struct vault *vault, const char *from, struct sk_str text, struct sk_err *err);
-/* "1 of 2 shares": what an open one waits for. */
-void vault_waiting(const struct vault *vault, char *ret, size_t size);
-
-/* The vault of one control node again: unseal.key is written, then shares go. */
+/* The split in force is among exactly these. */
+bool vault_is_split_among(const struct vault *vault, const char *const *members, size_t count);
+bool vault_is_split(const struct vault *vault);
+/* Of the split in force; "" if there is none. */
+void vault_generation(const char *dir, char ret[SEAL_ID_SIZE]);
+/* The vault of one control node again: unseal.key is written, then the share goes. */
 int vault_join(struct vault *vault, struct sk_err *err);
 
+/* A share that came from the control node `from`: each counts once for each split. 0 also when
+ * more are needed: see vault_is_open(). SK_ERR_CONFLICT: not of the split in force. */
+int vault_offer(struct vault *vault, const char *from, struct sk_str text, struct sk_err *err);
+/* "1 of 2 shares": what one that is not open waits for. */
+void vault_waiting(const struct vault *vault, char *ret, size_t size);
+
+/* Keeps `owner`'s share, and of those before it the one of `in_force` ("": none). Repeating it is
+ * fine. SK_ERR_INPUT, SK_ERR_CORRUPT; SK_ERR_CONFLICT: of another cluster. */
+int vault_held_put(const char *dir, const char *cluster, const char *owner, struct sk_str text,
+                   const char *in_force, struct sk_err *err);
+/* What is kept for `owner`: appends a JSON list of texts, at most two. */
+int vault_held_get(const char *dir, const char *owner, struct sk_buf *ret_json, struct sk_err *err);
+
 /* The sealed secrets and recovery.json as one JSON object (nothing in it is open), for a new
- * member; and there, into its folder, which must hold no vault or this one's former self. */
+ * control node; and there, into its folder, which holds no vault. Its unseal.key comes by
+ * vault_key(), and is written last. */
 int vault_export(const char *dir, struct sk_buf *ret_json, struct sk_err *err);
 int vault_import(const char *dir, struct sk_str json, struct sk_err *err);
+/* What unseal.key holds; appends, the caller wipes it. For a control node that is being made, over
+ * the channel, and nobody else: it splits it by itself once it is one. */
+int vault_key(const struct vault *vault, struct sk_buf *ret_hex, struct sk_err *err);
+
 /* All of it, of a server that ceases to be a control node. */
 int vault_wipe(const char *dir, struct sk_err *err);
 

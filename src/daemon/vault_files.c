@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/vault_files.h"
 
-#include <inttypes.h>
+#include <dirent.h>
+#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,79 +80,109 @@ int vault_share_read(const char *dir, const char *name, struct seal_share *ret, 
     return r;
 }
 
-int vault_share_keep(const char *dir, const char *cluster, struct sk_str text, struct sk_err *err)
+void vault_generation(const char *dir, char ret[SEAL_ID_SIZE])
 {
-    struct seal_share share, old;
-    struct sk_buf clean = SK_BUF_INIT;
-    int r = seal_share_read(text, &share, err);
+    struct seal_share share;
 
+    ret[0] = '\0';
+    if (vault_share_read(dir, VAULT_SHARE_FILE, &share, NULL) == 0) {
+        memcpy(ret, share.generation, SEAL_ID_SIZE);
+    }
+    sodium_memzero(&share, sizeof(share));
+}
+
+/* ---- what is kept for others ---- */
+
+static int held_name(const char *owner, char *ret, size_t size, struct sk_err *err)
+{
+    if (!sk_str_is_label(sk_str(owner))) {
+        return sk_err_set(err, SK_ERR_INPUT, "'%.64s' is no name for a node", owner);
+    }
+    (void)snprintf(ret, size, VAULT_HELD_DIR "/%s.json", owner);
+    return 0;
+}
+
+/* Those that are kept, at most two. None, or what cannot be read any more: none. */
+static size_t held_read(const char *dir, const char *name, struct seal_share ret[2])
+{
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_buf text = SK_BUF_INIT;
+    const struct sk_node *root = NULL;
+    size_t n = 0;
+
+    if (vault_file_read(dir, name, "", &text, NULL) == 0 &&
+        sk_json_read(arena, name, sk_buf_str(&text), NULL, &root, NULL) == 0 &&
+        root->kind == SK_SEQ) {
+        for (uint32_t i = 0; i < root->count && n < 2; i++) {
+            if (root->u.items[i].kind == SK_STRING &&
+                seal_share_read(root->u.items[i].u.text, &ret[n], NULL) == 0) {
+                n++;
+            }
+        }
+    }
+    seal_wipe(&text);
+    sk_arena_free(arena);
+    return n;
+}
+
+static void held_write(const struct seal_share *shares, size_t count, struct sk_buf *out)
+{
+    struct sk_jw w;
+
+    sk_jw_init(&w, out);
+    sk_jw_arr(&w);
+    for (size_t i = 0; i < count; i++) {
+        struct sk_buf text = SK_BUF_INIT;
+        seal_share_write(&shares[i], &text);
+        sk_jw_str(&w, sk_buf_str(&text));
+        seal_wipe(&text);
+    }
+    sk_jw_arr_end(&w);
+}
+
+int vault_held_put(const char *dir, const char *cluster, const char *owner, struct sk_str text,
+                   const char *in_force, struct sk_err *err)
+{
+    struct seal_share shares[3];
+    struct sk_buf json = SK_BUF_INIT;
+    char name[128], path[VAULT_DIR_SIZE + 16];
+    size_t n = 0, had;
+    int r = held_name(owner, name, sizeof(name), err);
+
+    r = r < 0 ? r : seal_share_read(text, &shares[2], err);
+    if (r == 0 && strcmp(shares[2].cluster, cluster) != 0) {
+        r = sk_err_set(err, SK_ERR_CONFLICT, "the share is of cluster '%s'", shares[2].cluster);
+    }
     if (r < 0) {
         return r;
     }
-    if (strcmp(share.cluster, cluster) != 0) {
-        r = sk_err_set(err, SK_ERR_CONFLICT, "the share is of cluster '%s'", share.cluster);
-    } else if (vault_share_read(dir, VAULT_SHARE_FILE, &old, NULL) == 0 &&
-               strcmp(old.generation, share.generation) == 0) {
-        r = 0; /* it is in force already */
-    } else {
-        seal_share_write(&share, &clean);
-        r = vault_file_write(dir, VAULT_NEXT_FILE, "", sk_buf_str(&clean), err);
+    had = held_read(dir, name, shares);
+    for (size_t i = 0; i < had && n == 0; i++) {
+        if (strcmp(shares[i].generation, in_force) == 0 &&
+            strcmp(shares[i].generation, shares[2].generation) != 0) {
+            shares[n++] = shares[i];
+        }
     }
-    seal_wipe(&clean);
-    sodium_memzero(&share, sizeof(share));
-    sodium_memzero(&old, sizeof(old));
+    shares[n++] = shares[2];
+    held_write(shares, n, &json);
+    (void)snprintf(path, sizeof(path), "%s/" VAULT_HELD_DIR, dir);
+    r = sys_mkdirs(path, 0700, err);
+    r = r < 0 ? r : vault_file_write(dir, name, "", sk_buf_str(&json), err);
+    seal_wipe(&json);
+    sodium_memzero(shares, sizeof(shares));
     return r;
 }
 
-int vault_share_commit(const char *dir, const char *generation, struct sk_err *err)
+int vault_held_get(const char *dir, const char *owner, struct sk_buf *ret_json, struct sk_err *err)
 {
-    struct seal_share share;
-    struct sk_buf text = SK_BUF_INIT;
-    int r = vault_share_read(dir, VAULT_SHARE_FILE, &share, NULL);
+    struct seal_share shares[2];
+    char name[128];
+    int r = held_name(owner, name, sizeof(name), err);
 
-    if (r < 0 || strcmp(share.generation, generation) != 0) {
-        r = vault_share_read(dir, VAULT_NEXT_FILE, &share, err);
-        if (r < 0 || strcmp(share.generation, generation) != 0) {
-            sodium_memzero(&share, sizeof(share));
-            return sk_err_set(err, SK_ERR_CONFLICT, "'%s' holds no share of this split", dir);
-        }
-        seal_share_write(&share, &text);
-        r = vault_file_write(dir, VAULT_SHARE_FILE, "", sk_buf_str(&text), err);
-        seal_wipe(&text);
+    if (r == 0) {
+        held_write(shares, held_read(dir, name, shares), ret_json);
     }
-    sodium_memzero(&share, sizeof(share));
-    /* the share is in force: now, and not before, the rest may go */
-    r = r < 0 ? r : vault_file_remove(dir, VAULT_NEXT_FILE, err);
-    return r < 0 ? r : vault_file_remove(dir, VAULT_KEY_FILE, err);
-}
-
-int vault_share_drop(const char *dir, struct sk_err *err)
-{
-    return vault_file_remove(dir, VAULT_NEXT_FILE, err);
-}
-
-int vault_shares(const char *dir, struct sk_buf *ret_json, struct sk_err *err)
-{
-    static const char *const names[] = {VAULT_SHARE_FILE, VAULT_NEXT_FILE};
-    struct sk_jw w;
-    int r = 0;
-
-    sk_jw_init(&w, ret_json);
-    sk_jw_arr(&w);
-    for (size_t i = 0; i < SK_ARRAY_LEN(names) && r == 0; i++) {
-        struct sk_buf text = SK_BUF_INIT;
-        struct seal_share share;
-        r = vault_share_read(dir, names[i], &share, err);
-        if (r == 0) {
-            seal_share_write(&share, &text);
-            sk_jw_str(&w, sk_buf_str(&text));
-        } else if (r == SK_ERR_NOT_FOUND) {
-            r = 0;
-        }
-        seal_wipe(&text);
-        sodium_memzero(&share, sizeof(share));
-    }
-    sk_jw_arr_end(&w);
+    sodium_memzero(shares, sizeof(shares));
     return r;
 }
 
@@ -309,11 +340,34 @@ int vault_import(const char *dir, struct sk_str json, struct sk_err *err)
     return r;
 }
 
+/* ---- the end ---- */
+
+static int wipe_held(const char *dir, struct sk_err *err)
+{
+    char path[VAULT_DIR_SIZE + 16];
+    struct dirent *entry;
+    DIR *list;
+    int r = 0;
+
+    (void)snprintf(path, sizeof(path), "%s/" VAULT_HELD_DIR, dir);
+    list = opendir(path);
+    if (!list) {
+        return errno == ENOENT ? 0 : sk_err_errno(err, errno, "open '%s'", path);
+    }
+    while (r == 0 && (entry = readdir(list))) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            unlinkat(dirfd(list), entry->d_name, 0) != 0) {
+            r = sk_err_errno(err, errno, "remove '%s/%s'", path, entry->d_name);
+        }
+    }
+    (void)closedir(list);
+    return r < 0 || rmdir(path) == 0 ? r : sk_err_errno(err, errno, "remove '%s'", path);
+}
+
 int vault_wipe(const char *dir, struct sk_err *err)
 {
-    static const char *const names[] = {VAULT_KEY_FILE, VAULT_SHARE_FILE, VAULT_NEXT_FILE,
-                                        VAULT_RECOVERY_FILE};
-    int r = 0;
+    static const char *const names[] = {VAULT_KEY_FILE, VAULT_SHARE_FILE, VAULT_RECOVERY_FILE};
+    int r = wipe_held(dir, err);
 
     for (size_t i = 0; i < SK_ARRAY_LEN(names) && r == 0; i++) {
         r = vault_file_remove(dir, names[i], err);

@@ -12,7 +12,7 @@
 #define VAULT_DIR_SIZE 512
 #define VAULT_KEY_FILE "unseal.key"
 #define VAULT_SHARE_FILE "share.json"
-#define VAULT_NEXT_FILE "share.next.json"
+#define VAULT_HELD_DIR "held"
 #define VAULT_RECOVERY_FILE "recovery.json"
 
 extern const char *const vault_names[]; /* of the secrets that a vault may hold */

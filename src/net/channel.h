@@ -147,6 +147,9 @@ int net_client_set_identity(struct net_client *client, const struct net_identity
 unsigned net_client_recheck(struct net_client *client); /* as net_server_recheck() */
 /* The same frame to every peer that is up. Returns to how many it was queued. */
 unsigned net_client_send_all(struct net_client *client, struct sk_str json);
+/* The same to that node alone. SK_ERR_UNAVAILABLE: it is not connected. */
+int net_client_send_to(struct net_client *client, const char *node, struct sk_str json,
+                       struct sk_err *err);
 unsigned net_client_up(const struct net_client *client); /* how many are up */
 void net_client_free(struct net_client *client);
 

@@ -418,6 +418,19 @@ unsigned net_client_send_all(struct net_client *client, struct sk_str json)
     return sent;
 }
 
+int net_client_send_to(struct net_client *client, const char *node, struct sk_str json,
+                       struct sk_err *err)
+{
+    struct net_peer *peer;
+
+    DL_FOREACH (client->ep.peers, peer) {
+        if (peer->state == NET_UP && strcmp(net_peer_info(peer)->cert.node, node) == 0) {
+            return net_send(peer, json, err);
+        }
+    }
+    return sk_err_set(err, SK_ERR_UNAVAILABLE, "'%s' is not connected", node);
+}
+
 unsigned net_client_up(const struct net_client *client)
 {
     const struct net_peer *peer;

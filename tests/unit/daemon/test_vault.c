@@ -88,35 +88,35 @@ static struct vault *make(struct seal_code *ret_code)
     return vault;
 }
 
-/* What `from` serves, offered to `to`. Returns the last answer. */
+static const char *const names[NODES] = {"node-0", "node-1", "node-2", "node-3", "node-4"};
+
+/* What node `from` keeps for node 0, offered to it. Returns the last answer. */
 static int offer(struct vault *to, int from, struct sk_err *err)
 {
     struct sk_arena *arena = sk_arena_new();
     struct sk_buf json = SK_BUF_INIT;
     const struct sk_node *list = NULL;
-    char name[16];
     int r = 0;
-    (void)snprintf(name, sizeof(name), "node-%d", from);
-    assert_int_equal(vault_shares(dirs[from], &json, NULL), 0);
+    assert_int_equal(vault_held_get(dirs[from], names[0], &json, NULL), 0);
     assert_int_equal(sk_json_read(arena, "shares", sk_buf_str(&json), NULL, &list, NULL), 0);
     for (uint32_t i = 0; i < list->count; i++) {
-        r = vault_offer(to, name, list->u.items[i].u.text, err);
+        r = vault_offer(to, names[from], list->u.items[i].u.text, err);
     }
     seal_wipe(&json);
     sk_arena_free(arena);
     return r;
 }
 
-/* A start of `node` with the shares of `others` (a bit each) in reach: does its vault open? */
-static bool opens(int node, unsigned others)
+/* A start of node 0 with `others` (a bit each) in reach: does its vault open? */
+static bool opens(unsigned others)
 {
     struct vault *vault = NULL;
     struct sk_err err = {0};
     bool open;
-    if (vault_load(dirs[node], "sea", &vault, &err) < 0) {
+    if (vault_load(dirs[0], "sea", &vault, &err) < 0) {
         return false;
     }
-    for (int i = 0; i < NODES; i++) {
+    for (int i = 1; i < NODES; i++) {
         if (others & (1U << i)) {
             (void)offer(vault, i, &err);
         }
@@ -149,7 +149,7 @@ static void one_node(void **state)
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     vault_free(vault);
-    assert_true(opens(0, 0));
+    assert_true(opens(0));
     put(0, "ca.key.sealed", "{\"v\":1}");
     assert_int_equal(vault_load(dirs[0], "sea", &again, NULL), 0);
     assert_int_equal(vault_get(again, VAULT_CA_KEY, &key, &err), SK_ERR_CORRUPT);
@@ -191,93 +191,125 @@ static void old_folder(void **state)
     vault_free(vault);
 }
 
-static void split_among(int count, struct vault *vault, struct vault_split *split)
+/* Each of the others keeps its share; `in_force` is the generation that went before. */
+static void keep(const struct vault_split *split, const char *in_force)
 {
-    struct sk_buf files = SK_BUF_INIT;
-    assert_int_equal(vault_split(vault, (unsigned)count, split, NULL), 0);
-    assert_int_equal(vault_export(dirs[0], &files, NULL), 0);
-    for (int i = 1; i < count; i++) {
-        assert_int_equal(vault_import(dirs[i], sk_buf_str(&files), NULL), 0);
-    }
-    sk_buf_release(&files);
-}
-
-/* Three members; killed after every single step of the way there: always a vault that opens. */
-static void one_to_three(void **state)
-{
-    struct vault *vault = make(NULL);
-    struct vault_split split;
-    (void)state;
-    split_among(3, vault, &split);
-    assert_true(opens(0, 0));
-    for (int i = 0; i < 3; i++) {
+    for (unsigned i = 1; i < split->count; i++) {
         for (int twice = 0; twice < 2; twice++) {
-            assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&split.shares[i]), NULL),
+            assert_int_equal(vault_held_put(dirs[i], "sea", names[0], sk_buf_str(&split->shares[i]),
+                                            in_force, NULL),
                              0);
         }
-        assert_true(opens(0, 0));
     }
-    for (int i = 2; i >= 0; i--) {
-        for (int twice = 0; twice < 2; twice++) {
-            assert_int_equal(vault_share_commit(dirs[i], split.generation, NULL), 0);
-        }
-        assert_true(opens(0, 2) && opens(0, 4) && opens(1, 1) && opens(1, 4) && opens(2, 3));
+}
+
+/* Three, then five, then another three; killed after every single step: always a vault that opens.
+ */
+static void one_three_five(void **state)
+{
+    struct vault *vault = make(NULL);
+    struct vault_split lost, three, five;
+    char in_force[SEAL_ID_SIZE];
+    (void)state;
+    assert_int_equal(vault_split(vault, 3, &lost, NULL), 0); /* killed before all had confirmed */
+    assert_int_equal(
+        vault_held_put(dirs[1], "sea", names[0], sk_buf_str(&lost.shares[1]), "", NULL), 0);
+    assert_true(opens(0));
+    assert_int_equal(vault_split(vault, 3, &three, NULL), 0);
+    vault_generation(dirs[0], in_force);
+    assert_string_equal(in_force, "");
+    keep(&three, in_force);
+    assert_true(opens(0));
+    assert_false(vault_is_split(vault));
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(vault_split_commit(vault, &three, names, NULL), 0);
     }
     assert_false(there(0, "unseal.key"));
-    assert_false(opens(0, 0) || opens(1, 0) || opens(2, 0)); /* a stolen server opens nothing */
-    assert_false(opens(1, 2));                               /* its own share twice */
-    assert_int_equal(vault_share_commit(dirs[3], split.generation, NULL), SK_ERR_CONFLICT);
+    assert_true(vault_is_split(vault) && vault_is_split_among(vault, names, 3));
+    assert_false(vault_is_split_among(vault, names, 4) ||
+                 vault_is_split_among(vault, names + 1, 3));
+    assert_false(opens(0)); /* a stolen server opens nothing */
+    assert_true(opens(2) && opens(4) && opens(6));
+    assert_false(opens(8)); /* one that keeps none */
+    /* five: a member keeps both until it hears that the former is out of force */
+    assert_int_equal(vault_split(vault, 5, &five, NULL), 0);
+    vault_generation(dirs[0], in_force);
+    assert_string_equal(in_force, three.generation);
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(
+            vault_held_put(dirs[i], "sea", names[0], sk_buf_str(&five.shares[i]), in_force, NULL),
+            0);
+        assert_true(opens(2) && opens(4));
+    }
+    assert_int_equal(vault_split_commit(vault, &five, names, NULL), 0);
+    assert_false(opens(2) || opens(4)); /* three of five now: two others */
+    assert_true(opens(6) && opens(24) && opens(18));
+    keep(&five, five.generation);
+    assert_true(opens(6) && opens(24));
+    {
+        struct sk_buf json = SK_BUF_INIT;
+        assert_int_equal(vault_held_get(dirs[1], names[0], &json, NULL), 0);
+        assert_null(strstr(json.ptr, three.generation)); /* the former ones went */
+        sk_buf_release(&json);
+    }
+    vault_split_release(&lost);
+    vault_split_release(&three);
+    vault_split_release(&five);
+    vault_free(vault);
+}
+
+static void wrong_offers(void **state)
+{
+    struct vault *vault = make(NULL), *one = NULL;
+    struct vault_split old, split;
+    struct sk_err err = {0};
+    (void)state;
+    assert_int_equal(vault_split(vault, 3, &old, NULL), 0);
+    assert_int_equal(vault_split(vault, 3, &split, NULL), 0);
+    keep(&split, "");
+    assert_int_equal(vault_split_commit(vault, &split, names, NULL), 0);
+    assert_int_equal(vault_load(dirs[0], "sea", &one, NULL), 0);
+    assert_int_equal(vault_offer(one, "thief", sk_buf_str(&old.shares[1]), &err), SK_ERR_CONFLICT);
+    assert_int_equal(vault_offer(one, "liar", SK_STR("{}"), &err), SK_ERR_INPUT);
+    assert_int_equal(vault_offer(one, "echo", sk_buf_str(&split.shares[0]), &err), 0);
+    assert_false(vault_is_open(one)); /* the own share twice is one */
+    assert_int_equal(offer(one, 2, &err), 0);
+    assert_true(vault_is_open(one));
+    vault_free(one);
+    /* and what others are asked to keep */
+    assert_int_equal(vault_held_put(dirs[1], "sea", "../x", sk_buf_str(&old.shares[1]), "", &err),
+                     SK_ERR_INPUT);
+    assert_int_equal(vault_held_put(dirs[1], "sea", names[2], SK_STR("[]"), "", &err),
+                     SK_ERR_INPUT);
+    assert_int_equal(
+        vault_held_put(dirs[1], "land", names[2], sk_buf_str(&old.shares[1]), "", &err),
+        SK_ERR_CONFLICT);
+    assert_true(opens(2)); /* nothing of that touched what is kept */
+    vault_split_release(&old);
     vault_split_release(&split);
     vault_free(vault);
 }
 
-/* Killed before the commit, the driver splits anew; then from three to five; then one leaves. */
-static void split_again(void **state)
+/* Another control node gets all there is, and nothing that is open but by the key. */
+static void another_folder(void **state)
 {
-    struct vault *vault = make(NULL);
-    struct vault_split first, second, third;
+    struct vault *vault = make(NULL), *other = NULL;
+    struct sk_buf files = SK_BUF_INIT, key = SK_BUF_INIT;
     struct sk_err err = {0};
     (void)state;
-    split_among(3, vault, &first);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&first.shares[i]), NULL), 0);
-    }
-    split_among(3, vault, &second);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&second.shares[i]), NULL), 0);
-    }
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(vault_share_commit(dirs[i], first.generation, &err), SK_ERR_CONFLICT);
-        assert_int_equal(vault_share_commit(dirs[i], second.generation, NULL), 0);
-    }
-    assert_true(opens(2, 1));
-    split_among(5, vault, &third); /* the vault in memory is open still */
-    for (int i = 0; i < 5; i++) {
-        assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&third.shares[i]), NULL), 0);
-        assert_true(opens(0, 2) && opens(2, 2));
-    }
-    assert_true(opens(4, 3)); /* three of the new split, none of them in force yet */
-    for (int i = 0; i < 5; i++) {
-        assert_int_equal(vault_share_commit(dirs[i], third.generation, NULL), 0);
-        assert_true(opens(4, 3) && opens(0, 6));
-    }
-    assert_false(opens(0, 2)); /* three of five now */
-    /* a share of the split before is refused */
-    {
-        struct vault *one = NULL;
-        assert_int_equal(vault_load(dirs[0], "sea", &one, NULL), 0);
-        assert_int_equal(vault_offer(one, "thief", sk_buf_str(&second.shares[1]), &err),
-                         SK_ERR_CONFLICT);
-        assert_int_equal(vault_offer(one, "liar", SK_STR("{}"), &err), SK_ERR_INPUT);
-        assert_int_equal(offer(one, 1, &err), 0);
-        assert_int_equal(offer(one, 2, &err), 0);
-        assert_true(vault_is_open(one));
-        vault_free(one);
-    }
-    vault_split_release(&first);
-    vault_split_release(&second);
-    vault_split_release(&third);
+    assert_int_equal(vault_export(dirs[0], &files, NULL), 0);
+    assert_int_equal(vault_key(vault, &key, NULL), 0);
+    assert_null(strstr(files.ptr, key.ptr));
+    assert_int_equal(vault_import(dirs[1], sk_buf_str(&files), NULL), 0);
+    assert_int_equal(vault_load(dirs[1], "sea", &other, &err), SK_ERR_NOT_FOUND);
+    put(1, "unseal.key", key.ptr);
+    assert_int_equal(vault_load(dirs[1], "sea", &other, NULL), 0);
+    holds(other, VAULT_CA_KEY, "the CA's key");
+    assert_int_equal(vault_import(dirs[1], sk_buf_str(&files), &err), SK_ERR_CONFLICT);
+    vault_free(other);
     vault_free(vault);
+    sk_buf_release(&files);
+    seal_wipe(&key);
 }
 
 static void back_to_one(void **state)
@@ -285,18 +317,14 @@ static void back_to_one(void **state)
     struct vault *vault = make(NULL);
     struct vault_split split;
     (void)state;
-    split_among(3, vault, &split);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&split.shares[i]), NULL), 0);
-    }
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(vault_share_commit(dirs[i], split.generation, NULL), 0);
-    }
+    assert_int_equal(vault_split(vault, 3, &split, NULL), 0);
+    keep(&split, "");
+    assert_int_equal(vault_split_commit(vault, &split, names, NULL), 0);
     assert_int_equal(vault_join(vault, NULL), 0);
     assert_int_equal(vault_wipe(dirs[1], NULL), 0);
     assert_int_equal(vault_wipe(dirs[2], NULL), 0);
-    assert_true(opens(0, 0));
-    assert_false(there(0, "share.json") || there(1, "ca.key.sealed") || opens(1, 5));
+    assert_true(opens(0));
+    assert_false(there(0, "share.json") || there(1, "held"));
     vault_split_release(&split);
     vault_free(vault);
 }
@@ -309,34 +337,34 @@ static void by_the_code(void **state)
     struct vault_split split;
     struct sk_err err = {0};
     (void)state;
-    split_among(3, vault, &split);
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(vault_share_keep(dirs[i], "sea", sk_buf_str(&split.shares[i]), NULL), 0);
-        assert_int_equal(vault_share_commit(dirs[i], split.generation, NULL), 0);
-    }
-    assert_false(opens(2, 0)); /* the two others are lost */
+    assert_int_equal(vault_split(vault, 3, &split, NULL), 0);
+    keep(&split, "");
+    assert_int_equal(vault_split_commit(vault, &split, names, NULL), 0);
+    assert_false(opens(0)); /* the two others are lost */
     seal_code_new(&other);
-    assert_int_equal(vault_recover(dirs[2], "sea", &other, &again, &err), SK_ERR_DENIED);
-    assert_int_equal(vault_recover(dirs[2], "sea", &code, &again, &err), 0);
+    assert_int_equal(vault_recover(dirs[0], "sea", &other, &again, &err), SK_ERR_DENIED);
+    assert_int_equal(vault_recover(dirs[0], "sea", &code, &again, &err), 0);
     holds(again, VAULT_CA_KEY, "the CA's key");
     vault_free(again);
-    assert_false(opens(2, 0)); /* nothing was written */
-    assert_int_equal(vault_recover(dirs[2], "sea", &code, &again, &err), 0);
+    assert_false(opens(0)); /* nothing was written */
+    assert_int_equal(vault_recover(dirs[0], "sea", &code, &again, &err), 0);
     assert_int_equal(vault_join(again, NULL), 0);
-    assert_true(opens(2, 0));
+    assert_true(opens(0));
     /* another code: the one before opens no more; other nodes take it over, but never an older */
-    assert_int_equal(vault_recovery(dirs[2], &rec, NULL), 0);
+    assert_int_equal(vault_recovery(dirs[0], &rec, NULL), 0);
     assert_int_equal(vault_recovery_new(again, rec.made_ms - 5, &newer, NULL), 0);
     vault_free(again);
-    assert_int_equal(vault_recover(dirs[2], "sea", &code, &again, &err), SK_ERR_DENIED);
-    assert_int_equal(vault_recover(dirs[2], "sea", &newer, &again, &err), 0);
-    vault_free(again);
-    assert_int_equal(vault_recovery(dirs[2], &taken, NULL), 0);
-    assert_true(taken.made_ms > rec.made_ms);
-    assert_int_equal(vault_recovery_take(vault, &taken, NULL), 0);
-    assert_int_equal(vault_recovery_take(vault, &rec, NULL), 0);
     assert_int_equal(vault_recover(dirs[0], "sea", &code, &again, &err), SK_ERR_DENIED);
     assert_int_equal(vault_recover(dirs[0], "sea", &newer, &again, &err), 0);
+    vault_free(again);
+    assert_int_equal(vault_recovery(dirs[0], &taken, NULL), 0);
+    assert_true(taken.made_ms > rec.made_ms);
+    /* a node that still has the former takes over the newer one, never the other way round */
+    assert_int_equal(vault_recovery_take(vault, &rec, NULL), 0);
+    assert_int_equal(vault_recover(dirs[0], "sea", &code, &again, &err), SK_ERR_DENIED);
+    rec.made_ms = taken.made_ms + 1;
+    assert_int_equal(vault_recovery_take(vault, &rec, NULL), 0);
+    assert_int_equal(vault_recover(dirs[0], "sea", &code, &again, &err), 0);
     vault_free(again);
     vault_split_release(&split);
     vault_free(vault);
@@ -346,7 +374,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(one_node), T(old_folder), T(one_to_three), T(split_again), T(back_to_one), T(by_the_code),
+        T(one_node),       T(old_folder),  T(one_three_five), T(wrong_offers),
+        T(another_folder), T(back_to_one), T(by_the_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
