@@ -6,6 +6,7 @@
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
 #   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
+#   drill     30 drills in a row under 300 requests a second
 #   sim       2,000 simulated seeds of 10 minutes, 24 hours of bad weather
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
@@ -71,6 +72,9 @@ raw() { # name, file, VARIABLE=value...
     if asked exclusive; then
         run "model of leases, larger bounds" tests/spin/run.py --full
         raw "exclusive work, 50 trials" exclusive SKERRY_ROUNDS=50
+    fi
+    if asked drill; then
+        raw "30 drills in a row under load" drill SKERRY_ROUNDS=30 "SKERRY_RAW=$evidence/soak-drill-$stamp.jsonl" SKERRY_PARTS=row
     fi
     if asked repeat; then
         run "suites that start, kill and lose things, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \

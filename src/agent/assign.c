@@ -313,6 +313,25 @@ static void read_prefetch(struct assign_set *set, const struct sk_node *list)
     }
 }
 
+static void read_peers(struct assign_set *set, const struct sk_node *list)
+{
+    uint32_t count = list->count < ASSIGN_PEERS_MAX ? list->count : ASSIGN_PEERS_MAX;
+
+    set->peers = SK_ARENA_ARRAY(set->arena, struct assign_peer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct sk_node *row = &list->u.items[i];
+        struct assign_peer *p = &set->peers[set->npeers];
+        if (row->kind != SK_MAP) {
+            continue;
+        }
+        p->node = sk_arena_str(set->arena, sk_map_str(row, "node", SK_STR("")));
+        p->site = sk_arena_str(set->arena, sk_map_str(row, "site", SK_STR("")));
+        p->address = sk_arena_str(set->arena, sk_map_str(row, "address", SK_STR("")));
+        p->prefix = sk_arena_str(set->arena, sk_map_str(row, "prefix", SK_STR("")));
+        set->npeers += sk_str_is_label(p->node) && sk_str_is_label(p->site);
+    }
+}
+
 int assign_parse(const struct sk_node *root, struct assign_set **ret, struct sk_err *err)
 {
     const struct sk_node *instances, *prefetch;
@@ -335,6 +354,9 @@ int assign_parse(const struct sk_node *root, struct assign_set **ret, struct sk_
     prefetch = sk_map_seq(root, "prefetch");
     if (prefetch) {
         read_prefetch(set, prefetch);
+    }
+    if (sk_map_seq(root, "peers")) {
+        read_peers(set, sk_map_seq(root, "peers"));
     }
     *ret = set;
     return 0;

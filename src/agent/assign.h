@@ -20,6 +20,7 @@
  * fields are ignored (the cache on disk keeps the frame as it came).
  */
 #define ASSIGN_PREFETCH_MAX 256
+#define ASSIGN_PEERS_MAX 4096
 
 enum driver { DRIVER_OCI, DRIVER_EXEC };
 
@@ -43,6 +44,10 @@ struct assignment {
     char refusal[AGENT_REASON_MAX]; /* "" = good */
 };
 
+struct assign_peer { /* a server of the cluster; what is no name is left out */
+    struct sk_str node, site, address, prefix;
+};
+
 struct assign_set {
     struct sk_arena *arena;
     int64_t rev;
@@ -50,6 +55,8 @@ struct assign_set {
     size_t count;
     struct image_name *prefetch;
     size_t nprefetch;
+    struct assign_peer *peers;
+    size_t npeers;
 };
 
 /* root: the frame. The tree may go afterwards. */

@@ -80,6 +80,9 @@ struct agent {
     int64_t ask_seq;    /* of those */
     unsigned starting, exec_checks;
     uv_timer_t timer, observe_timer, collect_timer;
+    uv_timer_t drill_timer;     /* active: a cut is in force, or its table is still there */
+    struct sk_proc *drill_proc; /* an nft under way */
+    int64_t drill_number;       /* of the last cut */
     uv_pipe_t listener;
     uv_signal_t sigterm, sigint;
     struct peer *peers;
@@ -150,6 +153,10 @@ void check_drop(struct work *work); /* its run is over */
 
 /* ---- collect.c: images that nothing uses any more ---- */
 void collect_start(struct agent *agent);
+
+/* ---- drill.c: the hard cut of a drill ---- */
+void drill_begin(struct agent *agent);
+int frame_take_drill(struct agent *agent, const struct sk_node *tree, struct sk_err *err);
 
 /* ---- logs.c ---- */
 /* Appends the last `max` lines (text only) as a JSON array to *out. */

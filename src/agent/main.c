@@ -364,6 +364,7 @@ static int start(struct agent *agent, struct sk_err *err)
     run_adopt_all(agent);
     run_drop_cgroups(agent, false);
     frame_load_kept(agent);
+    drill_begin(agent);
     collect_start(agent);
     return 0;
 }

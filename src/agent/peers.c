@@ -257,6 +257,8 @@ static int take_frame(struct peer *peer, struct sk_str payload, struct sk_err *e
         rc = frame_take_node(peer->agent, frame.tree, frame.bytes, true, err);
     } else if (rc == 0 && sk_str_is(frame.type, "leased")) {
         rc = frame_take_leased(peer->agent, frame.tree, err);
+    } else if (rc == 0 && sk_str_is(frame.type, "drill")) {
+        rc = frame_take_drill(peer->agent, frame.tree, err);
     } else if (rc == 0 && sk_str_is(frame.type, "logs")) {
         take_logs(peer, frame.tree);
     } else if (rc == 0 && sk_str_is(frame.type, "logs_end")) {

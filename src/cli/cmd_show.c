@@ -151,6 +151,17 @@ static void draw_versions(const struct sk_node *list, struct sk_buf *out)
     }
 }
 
+static void draw_drill(const struct sk_node *d, struct sk_buf *out)
+{
+    if (d && d->kind == SK_MAP) {
+        sk_buf_printf(out,
+                      "DRILL %" PRId64 ": site %.*s is taken away (%.*s), phase %.*s, %" PRId64
+                      " s left: skerry drill --status\n",
+                      sk_map_int(d, "number", 0), SK_PRI(text(d, "site")), SK_PRI(text(d, "mode")),
+                      SK_PRI(text(d, "phase")), sk_map_int(d, "left_ms", 0) / 1000);
+    }
+}
+
 static void draw_status(const struct cli *cli, const struct sk_node *a, struct sk_buf *out)
 {
     const struct sk_node *control = child(a, "control");
@@ -178,6 +189,7 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
     draw_names(sk_map_seq(a, "sites_lost"), "LOST SITES: ", out);
     draw_names(sk_map_seq(a, "nodes_lost"), "LOST NODES: ", out);
     draw_unheard(sk_map_seq(a, "probes_unheard"), out);
+    draw_drill(sk_map_get(a, SK_STR("drill")), out);
     return_line(sk_map_get(a, SK_STR("return")), out);
     draw_versions(sk_map_seq(a, "versions"), out);
     draw_services(cli, sk_map_seq(a, "services"), out);

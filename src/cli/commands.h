@@ -32,6 +32,7 @@ extern const struct cli_command cmd_remove;
 extern const struct cli_command cmd_key;
 extern const struct cli_command cmd_verify;
 extern const struct cli_command cmd_demo;
+extern const struct cli_command cmd_drill;
 extern const struct cli_command cmd_help;
 extern const struct cli_command cmd_version;
 

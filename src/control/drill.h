@@ -32,7 +32,7 @@
 #define DRILL_NEAR_MS 300   /* predicted and observed agree within this, or a fifth */
 #define DRILL_START_MS 2000 /* of a service that was never seen to start */
 #define DRILL_DECIDE_MS 100 /* from the decision to the first word of the node */
-#define DRILL_TRAFFIC_MS 1000
+#define DRILL_TRAFFIC_MS 700
 #define DRILL_BOUND_DEFAULT 1.0 /* % */
 
 struct drill_kept {

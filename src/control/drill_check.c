@@ -245,6 +245,26 @@ static int64_t start_ms(const struct ctl_svc *s, const struct past *p)
     return DRILL_START_MS;
 }
 
+/* The median of the last drills: how long ingresses take to serve a view. */
+static int64_t traffic_ms(const struct past *p)
+{
+    int64_t sorted[DRILL_PAST_MAX];
+    size_t count = 0;
+
+    for (size_t i = 0; i < p->count; i++) {
+        size_t at = count;
+        if (p->items[i]->off.ms < 0) {
+            continue;
+        }
+        for (; at > 0 && sorted[at - 1] > p->items[i]->off.ms; at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = p->items[i]->off.ms;
+        count++;
+    }
+    return count > 0 ? sorted[count / 2] : DRILL_TRAFFIC_MS;
+}
+
 static void predict_kept(const struct control *c, const struct plan_loss *row, struct ctl_drill *d)
 {
     d->kept = sk_xcalloc(row->nkept + 1, sizeof(*d->kept));
@@ -337,12 +357,7 @@ struct ctl_drill *drill_new(const struct control *c, const struct control_reques
     if (d->hard) {
         d->verdict.predicted_ms = CONTROL_VERDICT_MS;
     } else {
-        d->off.predicted_ms = DRILL_TRAFFIC_MS;
-        for (size_t i = past.count; i-- > 0;) {
-            if (past.items[i]->off.ms >= 0) {
-                d->off.predicted_ms = past.items[i]->off.ms;
-            }
-        }
+        d->off.predicted_ms = traffic_ms(&past);
     }
     d->base_requests = c->front_requests;
     d->base_errors = c->front_errors;

@@ -57,6 +57,14 @@ static int fill_name(struct api_context *api, struct http_exchange *x, const str
     return 0;
 }
 
+static int fill_number(struct api_context *api, struct http_exchange *x,
+                       const struct sk_str *segment, struct api_call *call, struct sk_err *err)
+{
+    (void)api;
+    (void)x;
+    return sk_parse_int(segment[0], 1, INT64_MAX, &call->number, err);
+}
+
 static int fill_logs(struct api_context *api, struct http_exchange *x, const struct sk_str *segment,
                      struct api_call *call, struct sk_err *err)
 {
@@ -94,6 +102,13 @@ static const struct route routes[] = {
      NULL, false},
     {"GET", "/v1/why/*/*", API_VIEWER, 0, QUERY_WAIT_MS, api_run_why, fill_name, false},
     {"GET", "/v1/return", API_VIEWER, 0, QUERY_WAIT_MS, api_run_return, NULL, false},
+    {"GET", "/v1/drills", API_VIEWER, 0, QUERY_WAIT_MS, api_run_drills, NULL, false},
+    {"GET", "/v1/drills/current", API_VIEWER, 0, QUERY_WAIT_MS, api_run_drill, NULL, false},
+    {"GET", "/v1/drills/*", API_VIEWER, 0, QUERY_WAIT_MS, api_run_drill_report, fill_number, false},
+    {"POST", "/v1/drills", API_OPERATOR, BODY_BYTES_MAX, CHANGE_WAIT_MS, api_run_request,
+     api_fill_drill, false},
+    {"DELETE", "/v1/drills/current", API_OPERATOR, 0, CHANGE_WAIT_MS, api_run_request,
+     api_fill_drill_abort, false},
     {"GET", "/v1/view/*", API_VIEWER, 0, QUERY_WAIT_MS, api_run_view, fill_name, false},
     {"POST", "/v1/plan", API_VIEWER, PROJECTS_BYTES_MAX, CHANGE_WAIT_MS, api_run_request,
      api_fill_plan, false},

@@ -56,6 +56,9 @@ void api_run_return(struct host *host, struct api_call *call);
 void api_run_view(struct host *host, struct api_call *call);
 void api_run_backup(struct host *host, struct api_call *call); /* the HTTP thread makes it */
 void api_run_recovery(struct host *host, struct api_call *call);
+void api_run_drills(struct host *host, struct api_call *call);
+void api_run_drill(struct host *host, struct api_call *call);
+void api_run_drill_report(struct host *host, struct api_call *call);
 void api_run_request(struct host *host,
                      struct api_call *call); /* call->request; answered by a later REPLY */
 

@@ -396,3 +396,37 @@ API_FILL(api_fill_key)
     call->request.u.key.role = sk_map_str(body, "role", SK_STR(""));
     return 0;
 }
+
+#define DRILL_FOR_DEFAULT_MS 60000
+#define DRILL_BOUND_DEFAULT 1.0
+
+API_FILL(api_fill_drill)
+{
+    static const struct key_spec specs[] = {{"site", SK_STRING, true},
+                                            {"for_ms", SK_NUMBER, false},
+                                            {"abort_errors_percent", SK_NUMBER, false},
+                                            {"hard", SK_BOOL, false}};
+    const struct sk_node *body;
+
+    (void)segment;
+    (void)api;
+    if (read_body(x, call->arena, specs, SK_ARRAY_LEN(specs), &body, err) < 0) {
+        return err->code;
+    }
+    call->request.kind = CONTROL_REQ_DRILL;
+    call->request.u.drill.site = sk_map_str(body, "site", SK_STR(""));
+    call->request.u.drill.for_ms = sk_map_int(body, "for_ms", DRILL_FOR_DEFAULT_MS);
+    call->request.u.drill.bound = sk_map_num(body, "abort_errors_percent", DRILL_BOUND_DEFAULT);
+    call->request.u.drill.hard = sk_map_bool(body, "hard", false);
+    return 0;
+}
+
+API_FILL(api_fill_drill_abort)
+{
+    (void)segment;
+    (void)api;
+    (void)x;
+    (void)err;
+    call->request.kind = CONTROL_REQ_DRILL_ABORT;
+    return 0;
+}

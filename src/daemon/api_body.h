@@ -30,5 +30,7 @@ API_FILL(api_fill_token);
 API_FILL(api_fill_token_revoke);
 API_FILL(api_fill_key);
 API_FILL(api_fill_key_revoke);
+API_FILL(api_fill_drill);
+API_FILL(api_fill_drill_abort);
 
 #endif

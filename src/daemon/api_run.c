@@ -84,6 +84,21 @@ void api_run_event_stream(struct host *host, struct api_call *call)
     host_add_feed(host, call->stream);
 }
 
+void api_run_drills(struct host *host, struct api_call *call)
+{
+    control_drills_json(host_control(host), &call->answer);
+}
+
+void api_run_drill(struct host *host, struct api_call *call)
+{
+    (void)control_drill_json(host_control(host), &call->answer, &call->err);
+}
+
+void api_run_drill_report(struct host *host, struct api_call *call)
+{
+    (void)control_drill_report_json(host_control(host), call->number, &call->answer, &call->err);
+}
+
 void api_run_why(struct host *host, struct api_call *call)
 {
     (void)control_why_json(host_control(host), call->arg1, call->arg2, &call->answer, &call->err);

@@ -333,6 +333,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         r = frame_read_observe(frame->tree, node, arena, &ev, &err);
     } else if (sk_str_is(frame->type, "lease")) {
         r = frame_read_lease(frame->tree, node, arena, &ev, &err);
+    } else if (sk_str_is(frame->type, "drilled")) {
+        r = frame_read_drilled(frame->tree, node, &ev, &err);
     } else if (sk_str_is(frame->type, "renew")) {
         on_renew(cluster, peer, frame);
     } else if (sk_str_is(frame->type, "log")) {
@@ -345,7 +347,7 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     if (r < 0) {
         net_peer_close(peer, &err);
     } else if (ev.kind == CONTROL_EV_BEAT || ev.kind == CONTROL_EV_OBSERVE ||
-               ev.kind == CONTROL_EV_LEASE) {
+               ev.kind == CONTROL_EV_LEASE || ev.kind == CONTROL_EV_DRILLED) {
         host_step(cluster->host, &ev);
     }
     sk_arena_free(arena);

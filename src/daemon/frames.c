@@ -11,6 +11,27 @@
 #define LOG_TAIL_MAX 50
 #define LABELS_MAX 64
 
+/* Optional: of a node that runs its site's ingress. */
+static int read_front(const struct sk_node *tree, struct control_event *ret, struct sk_err *err)
+{
+    const struct sk_node *front = sk_map_get(tree, SK_STR("front"));
+
+    if (!front || front->kind == SK_NULL) {
+        return 0;
+    }
+    if (front->kind == SK_MAP) {
+        ret->u.beat.has_front = true;
+        ret->u.beat.front_view = sk_map_int(front, "view", -1);
+        ret->u.beat.front_requests = sk_map_int(front, "requests", -1);
+        ret->u.beat.front_errors = sk_map_int(front, "errors", -1);
+    }
+    if (front->kind != SK_MAP || ret->u.beat.front_view < 0 || ret->u.beat.front_requests < 0 ||
+        ret->u.beat.front_errors < 0) {
+        return sk_err_set(err, SK_ERR_PROTOCOL, "beat: 'front' must hold view, requests, errors");
+    }
+    return 0;
+}
+
 int frame_read_beat(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
                     struct control_event *ret, struct sk_err *err)
 {
@@ -40,7 +61,7 @@ int frame_read_beat(const struct sk_node *tree, struct sk_str node, struct sk_ar
     ret->u.beat.obs_rev = sk_map_int(tree, "obs_rev", 0);
     ret->u.beat.heard = rows;
     ret->u.beat.nheard = n;
-    return 0;
+    return read_front(tree, ret, err);
 }
 
 static int read_log_tail(const struct sk_node *tree, struct sk_arena *arena,
@@ -155,6 +176,24 @@ int frame_read_lease(const struct sk_node *tree, struct sk_str node, struct sk_a
     return 0;
 }
 
+int frame_read_drilled(const struct sk_node *tree, struct sk_str node, struct control_event *ret,
+                       struct sk_err *err)
+{
+    int op = control_drill_op_from_name(sk_map_str(tree, "op", SK_STR("")));
+    int64_t number = sk_map_int(tree, "number", -1);
+
+    if (op < 0 || number < 0) {
+        return sk_err_set(err, SK_ERR_PROTOCOL, "drilled: a valid number and op are needed");
+    }
+    *ret = (struct control_event){.kind = CONTROL_EV_DRILLED};
+    ret->u.drilled.node = node;
+    ret->u.drilled.number = number;
+    ret->u.drilled.op = (enum control_drill_op)op;
+    ret->u.drilled.can = sk_map_bool(tree, "can", false);
+    ret->u.drilled.why = sk_map_str(tree, "why", SK_STR(""));
+    return 0;
+}
+
 static int read_labels(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,
                        struct sk_err *err)
 {
@@ -235,6 +274,14 @@ void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out)
         sk_jw_arr_end(&w);
     }
     sk_jw_arr_end(&w);
+    if (beat->front) {
+        sk_jw_key(&w, "front");
+        sk_jw_obj(&w);
+        sk_jw_kint(&w, "view", beat->front->view);
+        sk_jw_kint(&w, "requests", beat->front->requests);
+        sk_jw_kint(&w, "errors", beat->front->errors);
+        sk_jw_obj_end(&w);
+    }
     sk_jw_obj_end(&w);
 }
 

@@ -19,6 +19,8 @@ int frame_read_observe(const struct sk_node *tree, struct sk_str node, struct sk
                        struct control_event *ret, struct sk_err *err);
 int frame_read_lease(const struct sk_node *tree, struct sk_str node, struct sk_arena *arena,
                      struct control_event *ret, struct sk_err *err);
+int frame_read_drilled(const struct sk_node *tree, struct sk_str node, struct control_event *ret,
+                       struct sk_err *err);
 /* Parses the token too: ret->token_hash is that of the stored record. `request` is left to the
  * caller. */
 int frame_read_join(const struct sk_node *tree, struct sk_arena *arena, struct control_join *ret,
@@ -29,10 +31,14 @@ struct frame_heard {
     const char *node;
     int64_t age_ms, rtt_us;
 };
+struct frame_front { /* of the ingress that it runs */
+    int64_t view, requests, errors;
+};
 struct frame_beat {
     int64_t seq, assign_rev, obs_rev;
     const struct frame_heard *heard;
     size_t nheard;
+    const struct frame_front *front; /* NULL: none */
 };
 void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out);
 

@@ -8,12 +8,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/ingress.h"
+#include "net/ingress_count.h"
 
 struct front {
     uv_loop_t *loop;
     const struct daemon_config *config;
     struct net_identity identity;
     struct ingress *ingress; /* NULL: this node holds none */
+    struct ingress_counter *counter;
+    int64_t taken_rev, served_rev; /* of the last view that was taken, that HAProxy serves */
+    unsigned reports;
     struct sk_buf view; /* the view that came while the last ingress was still stopping, as JSON */
     bool stopping;
     bool freed;
@@ -51,6 +55,26 @@ static int start(struct front *front, struct sk_err *err)
                                 err);
 }
 
+/* Every other beat, and when a view comes: what HAProxy counted is lost when it reloads. */
+#define COUNT_EVERY 2
+
+bool front_report(struct front *front, struct frame_front *ret)
+{
+    if (!front->ingress || front->stopping || !ingress_status(front->ingress).running) {
+        return false;
+    }
+    if (front->reports++ % COUNT_EVERY == 0) {
+        ingress_counter_ask(front->counter);
+    }
+    if (ingress_status(front->ingress).settled) {
+        front->served_rev = front->taken_rev;
+    }
+    struct ingress_counts counts = ingress_counter_total(front->counter);
+    *ret =
+        (struct frame_front){front->served_rev, (int64_t)counts.requests, (int64_t)counts.errors};
+    return true;
+}
+
 static int apply(struct front *front, const struct sk_node *node, struct sk_err *err)
 {
     struct sk_arena *arena = sk_arena_new();
@@ -59,6 +83,10 @@ static int apply(struct front *front, const struct sk_node *node, struct sk_err 
 
     r = r < 0 ? r : ingress_view_read(arena, node, &view, err);
     r = r < 0 ? r : ingress_apply(front->ingress, &view, err);
+    if (r == 0) {
+        front->taken_rev = sk_map_int(node, "rev", 0);
+        ingress_counter_ask(front->counter);
+    }
     sk_arena_free(arena);
     return r;
 }
@@ -74,6 +102,7 @@ static void take_view(struct front *front, const struct sk_node *node)
 
 static void release(struct front *front)
 {
+    ingress_counter_free(front->counter);
     net_identity_release(&front->identity);
     sk_buf_release(&front->view);
     free(front);
@@ -173,9 +202,12 @@ void front_set_identity(struct front *front, const struct net_identity *identity
 struct front *front_new(uv_loop_t *loop, const struct daemon_config *config)
 {
     struct front *front = sk_xcalloc(1, sizeof(*front));
+    char dir[512];
 
     front->loop = loop;
     front->config = config;
+    (void)snprintf(dir, sizeof(dir), "%s/ingress", config->dir);
+    front->counter = ingress_counter_new(loop, dir);
     return front;
 }
 

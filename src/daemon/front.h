@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/tree.h"
 #include "daemon/config.h"
+#include "daemon/frames.h"
 #include "net/identity.h"
 
 /*
@@ -21,6 +22,8 @@ void front_set_identity(struct front *front, const struct net_identity *identity
 /* The `assign` frame: its `ingress` (or null) and `revoked`. Problems are logged: the last good
  * view goes on serving. */
 void front_take(struct front *front, const struct sk_node *assign);
+/* For the beat; begins a reading of the counters now and then. False: no ingress serves here. */
+bool front_report(struct front *front, struct frame_front *ret);
 void front_free(struct front *front); /* HAProxy is stopped; ends as the loop runs on */
 
 #endif

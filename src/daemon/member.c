@@ -62,8 +62,10 @@ static void send_beat(struct member *member)
         .heard = heard,
         .nheard = net_probe_count(member->probe),
     };
+    struct frame_front front;
     struct sk_buf frame = SK_BUF_INIT;
 
+    beat.front = member->front && front_report(member->front, &front) ? &front : NULL;
     SK_ASSERT(beat.nheard <= NET_PROBE_TARGETS_MAX);
     for (size_t i = 0; i < beat.nheard; i++) {
         struct net_heard h;
@@ -328,6 +330,28 @@ static void on_up(void *ctx, struct net_peer *peer)
     }
 }
 
+/* A hard drill is the agent's: without one this node cannot cut itself, and says so. */
+static void take_drill(struct member *member, struct net_peer *peer, const struct net_frame *frame)
+{
+    struct sk_buf answer = SK_BUF_INIT;
+    struct sk_jw w;
+
+    if (agent_link_send(member->agent, frame->bytes)) {
+        return;
+    }
+    sk_jw_init(&w, &answer);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "drilled");
+    sk_jw_kint(&w, "number", sk_map_int(frame->tree, "number", 0));
+    sk_jw_kstr(&w, "op", sk_map_str(frame->tree, "op", SK_STR("")));
+    sk_jw_kbool(&w, "can", false);
+    sk_jw_kcstr(&w, "why", "its agent does not run");
+    sk_jw_obj_end(&w);
+    (void)net_send(peer, sk_buf_str(&answer), NULL); /* control asks again, or waits in vain */
+    sk_buf_release(&answer);
+}
+
 static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
 {
     struct member *member = ctx;
@@ -338,6 +362,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         }
     } else if (sk_str_is(frame->type, "renewed")) {
         take_renewed(member, frame);
+    } else if (sk_str_is(frame->type, "drill")) {
+        take_drill(member, peer, frame);
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
                (sk_str_is(frame->type, "leased") && term_counts(member, peer, frame))) {
         (void)agent_link_send(member->agent, frame->bytes);
@@ -387,7 +413,8 @@ static void on_agent_frame(void *ctx, const struct net_frame *frame)
         if (net_client_send_all(member->client, frame->bytes) < net_client_up(member->client)) {
             member->resend = true;
         }
-    } else if (sk_str_is(frame->type, "log") || sk_str_is(frame->type, "lease")) {
+    } else if (sk_str_is(frame->type, "log") || sk_str_is(frame->type, "lease") ||
+               sk_str_is(frame->type, "drilled")) {
         (void)net_client_send_all(member->client, frame->bytes);
     } else if (sk_str_is(frame->type, "error")) {
         sk_log(SK_LOG_ERROR, "agent refused a frame", "error=\"%.*s\"",

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "daemon/frames.h"
 #include "daemon/observed.h"
 #include "net/token.h"
@@ -101,6 +102,69 @@ static void beat_of_wrong_shape(void **state)
         assert_string_equal(err.msg, "beat: 'heard' must hold [node, age_ms, rtt_us]");
         sk_arena_free(arena);
     }
+}
+
+static void front(void **state)
+{
+    static const char *const bad[] = {
+        "{\"heard\":[],\"front\":1}",
+        "{\"heard\":[],\"front\":{\"view\":1,\"requests\":2}}",
+        "{\"heard\":[],\"front\":{\"view\":1,\"requests\":2,\"errors\":-3}}",
+        "{\"heard\":[],\"front\":{\"view\":\"x\",\"requests\":2,\"errors\":3}}",
+    };
+    struct sk_arena *arena = sk_arena_new();
+    struct frame_front f = {41, 1000, 7};
+    struct frame_beat b = {.seq = 1, .front = &f};
+    struct control_event ev = {0};
+    struct sk_buf out = SK_BUF_INIT;
+
+    (void)state;
+    frame_write_beat(&b, &out);
+    assert_int_equal(frame_read_beat(parse(arena, out.ptr), SK_STR("n"), arena, &ev, NULL), 0);
+    assert_true(ev.u.beat.has_front);
+    assert_int_equal(ev.u.beat.front_view, 41);
+    assert_int_equal(ev.u.beat.front_requests, 1000);
+    assert_int_equal(ev.u.beat.front_errors, 7);
+    sk_buf_clear(&out);
+    b.front = NULL;
+    frame_write_beat(&b, &out);
+    assert_int_equal(frame_read_beat(parse(arena, out.ptr), SK_STR("n"), arena, &ev, NULL), 0);
+    assert_false(ev.u.beat.has_front);
+    for (size_t i = 0; i < SK_ARRAY_LEN(bad); i++) {
+        assert_int_equal(frame_read_beat(parse(arena, bad[i]), SK_STR("n"), arena, &ev, NULL),
+                         SK_ERR_PROTOCOL);
+    }
+    sk_buf_release(&out);
+    sk_arena_free(arena);
+}
+
+static void drilled(void **state)
+{
+    static const char *const bad[] = {
+        "{\"op\":\"cut\"}",
+        "{\"number\":1}",
+        "{\"number\":-1,\"op\":\"cut\"}",
+        "{\"number\":1,\"op\":\"burn\"}",
+    };
+    struct sk_arena *arena = sk_arena_new();
+    struct control_event ev = {0};
+    struct sk_err err = {0};
+
+    (void)state;
+    assert_int_equal(frame_read_drilled(parse(arena, "{\"number\":7,\"op\":\"check\",\"can\":false,"
+                                                     "\"why\":\"no nft\",\"later\":1}"),
+                                        SK_STR("fra-1"), &ev, &err),
+                     0);
+    assert_int_equal(ev.kind, CONTROL_EV_DRILLED);
+    assert_int_equal(ev.u.drilled.number, 7);
+    assert_int_equal(ev.u.drilled.op, CONTROL_DRILL_CHECK);
+    assert_false(ev.u.drilled.can);
+    assert_true(sk_str_is(ev.u.drilled.why, "no nft"));
+    for (size_t i = 0; i < SK_ARRAY_LEN(bad); i++) {
+        assert_int_equal(frame_read_drilled(parse(arena, bad[i]), SK_STR("n"), &ev, &err),
+                         SK_ERR_PROTOCOL);
+    }
+    sk_arena_free(arena);
 }
 
 static void observe(void **state)
@@ -239,6 +303,8 @@ int main(void)
         cmocka_unit_test(beat),
         cmocka_unit_test(lease),
         cmocka_unit_test(beat_of_wrong_shape),
+        cmocka_unit_test(front),
+        cmocka_unit_test(drilled),
         cmocka_unit_test(observe),
         cmocka_unit_test(join),
         cmocka_unit_test(certificate_frame),
