@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site dies silently, and what users, stateless and exclusive work and `apply` notice of it. Root only (a lab, docs/lab.md).
 
-bench/failover.py [--runs N] [--rtt MS] [--controls 1|3] [--leader] [--seconds S] [--programs] [--out FILE]
+bench/failover.py [--runs N] [--rtt MS] [--controls 1|3] [--leader] [--seconds S] [--programs] [--out FILE] [--keep DIR]
 
 Each run makes three sites of two nodes, RTT apart. A route with six replicas in containers, an exclusive worker that fsyncs its
 epoch, users outside with every ingress in their hands, each nearest to another site, at 300 requests a second. Then the site where
@@ -22,12 +22,15 @@ With --controls 3 the cluster is grown first (`skerry control grow`), and --lead
 `skerry control status` says; what that predicted is kept beside. With one control node the site that dies is never its own.
 """
 import argparse
+import glob
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -57,7 +60,7 @@ services:
     expose: ["8000"]
     stop_grace_period: 1s
     healthcheck: {{test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8000/healthz"], interval: 1s, timeout: 1s, retries: 2}}
-    deploy: {{replicas: {REPLICAS}, resources: {{limits: {{cpus: "0.25", memory: 64M}}}}}}
+    deploy: {{replicas: {REPLICAS}, resources: {{limits: {{cpus: "0.50", memory: 64M}}}}}}
     x-skerry:
       check: {{http: {{path: /healthz, port: 8000}}}}
       survive: {{sites: 1, keep: 3}}
@@ -128,7 +131,7 @@ def prepare(lab, args):
     if args.controls > 1:
         lab.skerry("control", "grow", timeout=180)
         status = wait_until("control is grown", lambda: control_status(lab, args.controls), 120, 0.5)
-        leader = lab.hosts[status["leader"]]["site"]
+        leader = lab.hosts[leader_of(status)]["site"]
         victim = leader if args.leader else next(s for s in SITES if s != leader)
     words = os.path.join(lab.dir, "hosts/words")
     web = f'command: ["{args.web}/web/serve"]' if args.programs else f'image: "oci:{args.web}/layout:web"'
@@ -143,10 +146,19 @@ def prepare(lab, args):
     return victim, words, status
 
 
+def leader_of(status):
+    """Its node's name; None while nobody leads."""
+    leader = status.get("leader")
+    return (leader or {}).get("node") if isinstance(leader, dict) or leader is None else leader
+
+
+def members_of(status):
+    return [m["node"] for m in status["members"] if m.get("state", "member") == "member"]
+
+
 def control_status(lab, wanted):
     status = lab.get("control", "status")
-    members = [m for m in status["members"] if m["state"] == "member"]
-    return status if len(members) == wanted and status["leader"] else None
+    return status if len(members_of(status)) == wanted and leader_of(status) else None
 
 
 def lose(lab, victim, users):
@@ -165,7 +177,8 @@ def one_run(args):
     with Lab(topology(args.rtt)) as lab:
         lab.start()
         victim, words, status = prepare(lab, args)
-        survivor = next(h for s in SITES if s != victim for h in lab.sites[s]) if args.controls > 1 else lab.first
+        # the command line speaks to a control node of its own host
+        survivor = next(m for m in members_of(status) if lab.hosts[m]["site"] != victim) if status else lab.first
         users = start_users(lab, args)
         try:
             time.sleep(args.seconds / 3)
@@ -179,21 +192,34 @@ def one_run(args):
             if users.poll() is None:
                 users.kill()
                 users.wait()
-        return judge(lab, victim, words, at, wall_ms, {"victim": victim, "replicas_lost": before, "epoch": epoch, "predicted":
-                                                       (status or {}).get("predicted"), "apply_ms": applier.took_ms})
+        if args.keep:
+            keep(lab, survivor, os.path.join(args.keep, str(time.time_ns())))
+        return judge(lab, survivor, words, at, wall_ms,
+                     {"victim": victim, "replicas_lost": before, "epoch": epoch, "predicted": (status or {}).get("predicted"),
+                      "apply_ms": applier.took_ms})
 
 
-def judge(lab, victim, words, at, wall_ms, row):
+def keep(lab, survivor, folder):
+    """What the hosts logged, what users got, and what the cluster says of itself, for a closer look."""
+    os.makedirs(folder)
+    for path in glob.glob(os.path.join(lab.dir, "hosts/*")):
+        if os.path.isfile(path):
+            shutil.copy(path, folder)
+    for what in ("events", "ps", "status"):
+        with open(os.path.join(folder, what + ".json"), "w", encoding="utf-8") as f:
+            f.write(lab.skerry(what, "--json", host=survivor))
+
+
+def judge(lab, survivor, words, at, wall_ms, row):
     events = users_saw(lab)
     summary = next(e for e in events if e["event"] == "summary")
     # by the answers' own words: who answered from another site, in the order of their first answers
-    elsewhere = [e for e in events if e["event"] == "instance" and e["site"] != victim]
+    elsewhere = [e for e in events if e["event"] == "instance" and e["site"] != row["victim"]]
     stateless = (elsewhere[REPLICAS - 1]["at_ns"] - at) / 1e6 if len(elsewhere) >= REPLICAS else None
     lines = read_words(words)
     later = next((x for x in lines if x["epoch"] > row["epoch"]), None)
     epochs = [x["epoch"] for x in lines]
-    lost = [e for e in lab.get("events", host=None if lab.hosts[lab.first]["site"] != victim else survivor_of(lab, victim))["events"]
-            if e["what"] == "site_lost"]
+    lost = [e for e in lab.get("events", host=survivor)["events"] if e["what"] == "site_lost"]
     row.update(traffic_off_ms=summary["traffic_off_ms"], stateless_ms=stateless,
                exclusive_ms=(later["t"] - at) / 1e6 if later else None,
                exclusive_on=later["node"] if later else None, twice=epochs != sorted(epochs),
@@ -201,10 +227,6 @@ def judge(lab, victim, words, at, wall_ms, row):
                requests=summary["requests"], failed=summary["failed"], failed_after_cut=summary["failed_after_cut"],
                longest_gap_ms=summary["longest_gap_ms"], generator_errors=summary["generator_errors"])
     return row
-
-
-def survivor_of(lab, victim):
-    return next(h for s in SITES if s != victim for h in lab.sites[s])
 
 
 def main():
@@ -215,7 +237,8 @@ def main():
     parser.add_argument("--leader", action="store_true")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--programs", action="store_true", help="programs of the host rather than containers")
-    parser.add_argument("--out")
+    parser.add_argument("--out", help="append each run's line to this file")
+    parser.add_argument("--keep", help="keep the logs of each run in a folder below this one")
     args = parser.parse_args()
     if args.leader and args.controls == 1:
         parser.error("--leader needs --controls 3: with one control node the plane goes with its site")
@@ -247,13 +270,13 @@ class MadeShop:
     """The demo's web service, from busybox."""
 
     def __enter__(self):
-        self.dir = subprocess.run(["mktemp", "-d", "/tmp/skerry-failover-XXXXXX"], check=True, capture_output=True, text=True).stdout.strip()
+        self.dir = tempfile.mkdtemp(prefix="skerry-failover-", dir="/tmp")
         os.chmod(self.dir, 0o755)
         subprocess.run([os.path.join(ROOT, "examples/shop/make-images.sh"), "web", self.dir], check=True, stdout=subprocess.DEVNULL)
         return self.dir
 
     def __exit__(self, *_):
-        subprocess.run(["rm", "-rf", self.dir], check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 sys.exit(main())

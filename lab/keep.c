@@ -34,6 +34,7 @@ struct keeper {
     pid_t router;
     bool done;
     struct lab_host hosts[LAB_NODES_MAX]; /* by node */
+    uint32_t slow_ms[LAB_NODES_MAX];      /* of its disk, whether it runs or not */
 };
 
 /* ---- children ---- */
@@ -135,6 +136,9 @@ static int on_start(struct keeper *k, char *text, struct sk_err *err)
     }
     if (host->pid == 0) {
         ret = lab_host_begin(node, host, err);
+        if (ret == 0) {
+            atomic_store(&host->shared->slow_ms, k->slow_ms[node->number - 1]);
+        }
     }
     return ret < 0 ? ret : lab_host_start(host, skerry, data, log, err);
 }
@@ -151,13 +155,11 @@ static int on_slow(struct keeper *k, char *text, struct sk_err *err)
     if (node == NULL) {
         return SK_ERR_NOT_FOUND;
     }
-    struct lab_host *host = &k->hosts[node->number - 1];
-    if (host->pid == 0) {
-        (void)sk_err_set(err, SK_ERR_CONFLICT, "host '%s' does not run", name);
-        (void)sk_err_fix(err, "skerry-lab start %s", name);
-        return SK_ERR_CONFLICT;
+    const struct lab_host *host = &k->hosts[node->number - 1];
+    k->slow_ms[node->number - 1] = ms;
+    if (host->pid > 0) {
+        atomic_store(&host->shared->slow_ms, ms);
     }
-    atomic_store(&host->shared->slow_ms, ms);
     return 0;
 }
 
@@ -166,11 +168,10 @@ static void on_hosts(struct keeper *k, struct sk_buf *reply)
     reap(k);
     for (size_t i = 0; i < k->net->nnodes; i++) {
         const struct lab_host *host = &k->hosts[i];
-        if (host->pid > 0) {
-            sk_buf_printf(reply, "%s %d %u %u %u\n", k->net->nodes[i].name, (int)host->pid,
-                          atomic_load(&host->shared->daemons), atomic_load(&host->shared->starts),
-                          atomic_load(&host->shared->slow_ms));
-        }
+        bool on = host->pid > 0;
+        sk_buf_printf(reply, "%s %d %u %u %u\n", k->net->nodes[i].name, (int)host->pid,
+                      on ? atomic_load(&host->shared->daemons) : 0,
+                      on ? atomic_load(&host->shared->starts) : 0, k->slow_ms[i]);
     }
 }
 

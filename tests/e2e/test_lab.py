@@ -198,6 +198,11 @@ def test_slow_disk_slows_each_flush(cluster):
     cluster.slow_disk("hub-1", 0)
     print(f"a commit takes {normal:.0f} ms, {slow:.0f} ms with 300 ms a flush")
     assert slow > 300 and slow - normal > 250
+    cluster.slow_disk("ams-1", 7)
+    cluster.kill("ams-1")
+    cluster.start("ams-1")
+    assert cluster.host("ams-1")["slow_ms"] == 7  # the disk is the same
+    cluster.slow_disk("ams-1", 0)
     assert min(commit_ms(cluster) for _ in range(3)) < 300 * SLOW
 
 
