@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/control_keys.h"
+#include "cli/control_status.h"
 
 /* `skerry control VERB`: the control nodes themselves. */
 
@@ -21,6 +22,7 @@ static const struct {
     const char *usage;
     cli_run_fn *run;
 } verbs[] = {
+    {"status", 0, "skerry control status", control_status},
     {"backup", 1, "skerry control backup FILE", control_backup},
     {"restore", 1, "skerry control restore FILE", control_restore},
     {"recovery", 1, "skerry control recovery new", control_recovery},
@@ -47,9 +49,14 @@ static int run_control(struct cli *cli, struct sk_err *err)
 const struct cli_command cmd_control = {
     .name = "control",
     .group = "Servers",
-    .args = "backup FILE | restore FILE | recovery new | recover",
-    .summary = "the control nodes: their state and keys",
+    .args = "status | backup FILE | restore FILE | recovery new | recover",
+    .summary = "the control nodes: who leads, how they are, their state and keys",
     .text =
+        "status         who leads, each control node with its member of etcd (version, space, how "
+        "far it is behind, alarms),\n"
+        "               the round trips between them, and how long what takes when a site is lost, "
+        "with the leader in it\n"
+        "               and without; any control node answers\n"
         "backup FILE    the state as of one moment and this control node's keys, as one file that "
         "the recovery code alone\n"
         "               opens; what runs on servers is not in it\n"
@@ -64,7 +71,8 @@ const struct cli_command cmd_control = {
         "The code is read from standard input or from --code-file, never from the command line, "
         "where every user of this\n"
         "machine could see it.",
-    .examples = "  skerry control backup /root/skerry.backup\n"
+    .examples = "  skerry control status\n"
+                "  skerry control backup /root/skerry.backup\n"
                 "  skerry control restore skerry.backup --address 203.0.113.9 < code\n"
                 "  skerry control recover --code-file code\n",
     .options = control_options,

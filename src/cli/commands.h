@@ -12,6 +12,7 @@ extern const struct cli_command cmd_rebalance;
 extern const struct cli_command cmd_return;
 extern const struct cli_command cmd_inventory;
 extern const struct cli_command cmd_status;
+extern const struct cli_command cmd_control;
 extern const struct cli_command cmd_ps;
 extern const struct cli_command cmd_nodes;
 extern const struct cli_command cmd_sites;

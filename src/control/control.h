@@ -500,6 +500,25 @@ void control_projects_json(const struct control *c, struct sk_buf *out); /* sker
 void control_tokens_json(const struct control *c, struct sk_buf *out);   /* skerry.tokens/1 */
 void control_keys_json(const struct control *c, struct sk_buf *out);     /* skerry.keys/1 */
 void control_return_json(const struct control *c, struct sk_buf *out);   /* skerry.return/1 */
+/* How a member of etcd is, as it said itself (daemon/health.h). */
+struct control_member_health {
+    char node[64]; /* "": an endpoint that is no control node's */
+    char endpoint[256];
+    bool ok; /* it answered: then what follows holds */
+    bool leads, learner;
+    char version[32];
+    int64_t db_bytes, db_bytes_used;
+    int64_t behind; /* entries that it has not applied and another one has */
+    char alarm[16]; /* "", "nospace", "damaged" */
+    char error[256];
+};
+struct control_member {
+    struct sk_str node, address; /* valid until the next step */
+};
+/* The members of the record `control`; 0 where there is none. */
+size_t control_members(const struct control *c, struct control_member ret[CONTROL_MEMBERS_MAX]);
+void control_control_json(const struct control *c, const struct control_member_health *health,
+                          size_t count, struct sk_buf *out); /* skerry.control/1 */
 /* skerry.events/1: those after `after`, oldest first, at most `limit`. */
 void control_events_json(const struct control *c, int64_t after, size_t limit, struct sk_buf *out);
 /* skerry.why/1. SK_ERR_NOT_FOUND. */
@@ -539,6 +558,8 @@ size_t control_settled(const struct control *c, struct sk_str *ret, size_t max);
 bool control_is_control(const struct control *c, struct sk_str node);
 /* Appends "address:port" of a node's channel as a control node; false: there is no such node. */
 bool control_channel_address(const struct control *c, struct sk_str node, struct sk_buf *out);
+/* Its address, without a port; valid until the next step. */
+bool control_node_address(const struct control *c, struct sk_str node, struct sk_str *ret);
 bool control_serial_revoked(const struct control *c, struct sk_str serial);
 bool control_node_known(const struct control *c, struct sk_str node, struct sk_str *ret_site);
 /* Where instance `id` runs (`skerry logs`); valid until the next step. */

@@ -215,7 +215,9 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     sk_jw_kcstr(&w, "node", c->own_node);
     sk_jw_kcstr(&w, "site", own ? own->site->name : "");
     sk_jw_kbool(&w, "frozen", c->frozen);
-    sk_jw_kint(&w, "nodes", 1);
+    sk_jw_kint(&w, "nodes", c->roster.count > 0 ? (int64_t)c->roster.count : 1);
+    sk_jw_kstr(&w, "leader", control_leader(c));
+    sk_jw_kbool(&w, "leads", c->leader.leads);
     sk_jw_obj_end(&w);
     status_plan(c, &w);
     status_names(c, &w);
@@ -340,7 +342,7 @@ void control_nodes_json(const struct control *c, struct sk_buf *out)
         sk_jw_kbool(&w, "link_lost", n->link);
         sk_jw_kbool(&w, "drained", n->drained || n->site->drained);
         sk_jw_kbool(&w, "ingress", n->site->ingress && strcmp(n->site->ingress, n->name) == 0);
-        sk_jw_kbool(&w, "control", strcmp(n->name, c->own_node) == 0);
+        sk_jw_kbool(&w, "control", control_is_control(c, sk_str(n->name)));
         sk_jw_kint(&w, "silent_ms", n->life == CTL_UNKNOWN ? -1 : c->now_ms - n->last_beat_ms);
         sk_jw_kcstr(&w, "version", n->version ? n->version : "");
         node_load(c, &w, n);

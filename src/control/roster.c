@@ -121,6 +121,17 @@ void ctl_roster_controls(const struct control *c, struct sk_jw *w)
     sk_jw_arr_end(w);
 }
 
+bool control_node_address(const struct control *c, struct sk_str node, struct sk_str *ret)
+{
+    const struct ctl_node *n = ctl_node(c, node);
+
+    if (n == NULL) {
+        return false;
+    }
+    *ret = sk_str(n->address);
+    return true;
+}
+
 bool control_channel_address(const struct control *c, struct sk_str node, struct sk_buf *out)
 {
     const struct ctl_node *n = ctl_node(c, node);

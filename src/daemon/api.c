@@ -2,6 +2,7 @@
 #include "daemon/api.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/hash.h"
 #include "base/json.h"
@@ -11,12 +12,16 @@
 #include "daemon/api_body.h"
 #include "daemon/backup.h"
 #include "daemon/call.h"
+#include "sys/clock.h"
 
 #define QUERY_WAIT_MS 10000
 #define CHANGE_WAIT_MS 120000
 #define PROJECTS_BYTES_MAX (16u * 1024 * 1024)
 #define BODY_BYTES_MAX (64u * 1024)
 #define SEGMENTS_MAX 5
+#define LEADER_WAIT_MS 4000 /* for one to be there, for what changes something */
+#define LEADER_LOOK_MS 200
+#define FORWARD_MORE_MS 5000 /* than the leader itself waits */
 
 /* Fills the call from the request. `segment` holds the path's parts that stand for '*'. */
 typedef int api_fill_fn(struct api_context *api, struct http_exchange *x,
@@ -84,6 +89,7 @@ static int fill_logs(struct api_context *api, struct http_exchange *x, const str
 
 static const struct route routes[] = {
     {"GET", "/v1/status", API_VIEWER, 0, QUERY_WAIT_MS, api_run_status, NULL, false},
+    {"GET", "/v1/control", API_VIEWER, 0, QUERY_WAIT_MS, api_run_control, NULL, false},
     {"GET", "/v1/ps", API_VIEWER, 0, QUERY_WAIT_MS, api_run_ps, NULL, false},
     {"GET", "/v1/nodes", API_VIEWER, 0, QUERY_WAIT_MS, api_run_nodes, NULL, false},
     {"GET", "/v1/sites", API_VIEWER, 0, QUERY_WAIT_MS, api_run_sites, NULL, false},
@@ -202,7 +208,8 @@ size_t api_body_max(struct sk_str method, struct sk_str path)
 }
 
 /* `details` is JSON with what helps beside the error (a refused plan), or "". */
-static void reply_error(struct http_exchange *x, const struct sk_err *err, struct sk_str details)
+static void reply_status(struct http_exchange *x, int status, const struct sk_err *err,
+                         struct sk_str details)
 {
     struct sk_buf buf = SK_BUF_INIT;
     struct sk_jw w;
@@ -221,8 +228,13 @@ static void reply_error(struct http_exchange *x, const struct sk_err *err, struc
     }
     sk_jw_obj_end(&w);
     sk_buf_addc(&buf, '\n');
-    http_reply(x, sk_code_http(err->code), "application/json", sk_buf_str(&buf));
+    http_reply(x, status, "application/json", sk_buf_str(&buf));
     sk_buf_release(&buf);
+}
+
+static void reply_error(struct http_exchange *x, const struct sk_err *err, struct sk_str details)
+{
+    reply_status(x, sk_code_http(err->code), err, details);
 }
 
 struct sk_str api_bearer_hash(struct sk_arena *arena, struct sk_str authorization)
@@ -325,7 +337,7 @@ static void reply_call(struct http_exchange *x, const struct api_context *api,
  * and resolving its images starts programs and talks to registries. The call itself is checked once
  * more when it runs.
  */
-static int check_role(struct api_context *api, const struct api_call *asker, struct sk_err *err)
+static int check_role(struct api_context *api, struct api_call *asker, struct sk_err *err)
 {
     struct api_call *call = api_call_new();
     int r;
@@ -334,9 +346,136 @@ static int check_role(struct api_context *api, const struct api_call *asker, str
     call->uid = asker->uid;
     call->bearer_hash = sk_arena_str(call->arena, asker->bearer_hash);
     call->needs = asker->needs;
+    call->is_peer = asker->is_peer;
+    call->peer_role = asker->peer_role;
+    call->peer_who = sk_arena_str(call->arena, asker->peer_who);
+    call->may_forward = asker->may_forward;
     r = api_call_wait(call, api->calls, QUERY_WAIT_MS, err);
+    if (r != SK_ERR_TIMEOUT) { /* else the loop may still write to it */
+        asker->role = call->role;
+        asker->who = sk_arena_str(asker->arena, call->who);
+        asker->elsewhere = call->elsewhere;
+        asker->leader = sk_arena_str(asker->arena, call->leader);
+    }
     api_call_unref(call);
     return r;
+}
+
+/* ---- the leader is another control node ---- */
+
+/* 0: it was answered, and that is the answer. SK_ERR_UNAVAILABLE: nobody was told of it. */
+static int pass_on(const struct api_context *api, struct http_exchange *x,
+                   const struct route *route, const struct api_call *call, struct sk_err *err)
+{
+    struct sk_buf target = SK_BUF_INIT;
+    struct forward_answer answer = {0};
+    struct forward_request request = {
+        .address = call->leader.ptr,
+        .port = api->api_port,
+        .ca_file = api->ca_file,
+        .token = api->peer_token,
+        .method = http_method(x),
+        .body = http_body(x),
+        .role = call->role,
+        .who = call->who,
+        .timeout_ms = route->wait_ms + FORWARD_MORE_MS,
+    };
+    int r;
+
+    if (call->leader.len == 0) {
+        return sk_err_set(err, SK_ERR_UNAVAILABLE, "no control node leads at the moment");
+    }
+    http_target(x, &target);
+    request.target = sk_buf_str(&target);
+    r = forward_call(&request, &answer, err);
+    if (r == 0 && answer.status == FORWARD_MISDIRECTED) {
+        r = sk_err_set(err, SK_ERR_UNAVAILABLE, "no control node leads at the moment");
+    } else if (r == 0) {
+        http_reply(x, (int)answer.status, answer.content_type, sk_buf_str(&answer.body));
+    }
+    if (answer.body.ptr) {
+        explicit_bzero(answer.body.ptr, answer.body.len); /* it may show a secret */
+    }
+    sk_buf_release(&answer.body);
+    sk_buf_release(&target);
+    return r;
+}
+
+/* Who asks. Only what another control node says is believed of a third. */
+static struct api_call *new_call(const struct api_context *api, const struct http_exchange *x,
+                                 const struct route *route)
+{
+    struct api_call *call = api_call_new();
+
+    call->is_unix = http_is_unix(x);
+    call->uid = call->is_unix ? http_peer_uid(x) : (uid_t)-1;
+    call->bearer_hash = api_bearer_hash(call->arena, http_header(x, "Authorization"));
+    call->needs = route->role;
+    call->run = route->run;
+    if (api->peer_token[0] && sk_str_is(call->bearer_hash, api->peer_hash)) {
+        call->is_peer = forward_read_behalf(http_header(x, FORWARD_BEHALF), call->arena,
+                                            &call->peer_role, &call->peer_who);
+    }
+    /* what is streamed is served where it is asked; a backup holds this node's keys */
+    call->may_forward =
+        api->peer_token[0] && !call->is_peer && !route->stream && route->run != api_run_backup;
+    if (route->stream) {
+        call->stream = api_feed_new();
+        api_feed_ref(call->stream); /* the reader's: the loop may run the call when it has left */
+    }
+    return call;
+}
+
+/* Runs the call here. False: it is another one's, and nothing was replied. */
+static bool handle_here(struct api_context *api, struct http_exchange *x, const struct route *route,
+                        const struct sk_str *segment, struct api_call *call)
+{
+    struct sk_err err = {0};
+    bool later = false;
+
+    if ((route->fill &&
+         (check_role(api, call, &err) < 0 || route->fill(api, x, segment, call, &err) < 0)) ||
+        api_call_wait(call, api->calls, route->wait_ms, &err) < 0) {
+        later = err.code == SK_ERR_TIMEOUT;
+        if (call->stream) {
+            api_feed_release(call->stream);
+        }
+        if (!later && call->elsewhere && !call->is_peer) {
+            return false;
+        }
+        reply_status(x, !later && call->elsewhere ? FORWARD_MISDIRECTED : sk_code_http(err.code),
+                     &err, later ? SK_STR("") : sk_buf_str(&call->answer));
+    } else {
+        reply_call(x, api, route, call);
+    }
+    return true;
+}
+
+static void sleep_ms(int64_t ms)
+{
+    struct timespec ts = {ms / 1000, (ms % 1000) * 1000000};
+    (void)nanosleep(&ts, NULL);
+}
+
+/* One try. False: nobody was told of it, and nothing was replied. */
+static bool handle_once(struct api_context *api, struct http_exchange *x, const struct route *route,
+                        const struct sk_str *segment, bool here, struct sk_err *err)
+{
+    struct api_call *call = new_call(api, x, route);
+    bool replied;
+
+    call->may_forward = call->may_forward && !here;
+    replied = handle_here(api, x, route, segment, call);
+    if (!replied) {
+        int r = pass_on(api, x, route, call, err);
+        replied = r == 0;
+        if (r < 0 && r != SK_ERR_UNAVAILABLE && !sk_str_is(http_method(x), "GET")) {
+            reply_error(x, err, SK_STR(""));
+            replied = true;
+        }
+    }
+    api_call_unref(call);
+    return replied;
 }
 
 void api_handle(struct http_exchange *x, void *ctx)
@@ -344,9 +483,9 @@ void api_handle(struct http_exchange *x, void *ctx)
     struct api_context *api = ctx;
     struct sk_str segment[SEGMENTS_MAX] = {{0}};
     struct sk_err err = {0};
-    struct api_call *call;
     const struct route *route;
-    bool known;
+    bool known, reads;
+    int64_t until_ms = sys_now_ms() + LEADER_WAIT_MS;
 
     route = find_route(http_method(x), http_path(x), segment, &known);
     if (!route) {
@@ -356,25 +495,17 @@ void api_handle(struct http_exchange *x, void *ctx)
         reply_error(x, &err, SK_STR(""));
         return;
     }
-    call = api_call_new();
-    call->is_unix = http_is_unix(x);
-    call->uid = call->is_unix ? http_peer_uid(x) : (uid_t)-1;
-    call->bearer_hash = api_bearer_hash(call->arena, http_header(x, "Authorization"));
-    call->needs = route->role;
-    call->run = route->run;
-    if (route->stream) {
-        call->stream = api_feed_new();
-        api_feed_ref(call->stream); /* the reader's: the loop may run the call when it has left */
-    }
-    if ((route->fill &&
-         (check_role(api, call, &err) < 0 || route->fill(api, x, segment, call, &err) < 0)) ||
-        api_call_wait(call, api->calls, route->wait_ms, &err) < 0) {
-        if (call->stream) {
-            api_feed_release(call->stream);
+    reads = sk_str_is(http_method(x), "GET");
+    while (!handle_once(api, x, route, segment, false, &err)) {
+        if (reads) {
+            (void)handle_once(api, x, route, segment, true, &err);
+            return;
         }
-        reply_error(x, &err, err.code == SK_ERR_TIMEOUT ? SK_STR("") : sk_buf_str(&call->answer));
-    } else {
-        reply_call(x, api, route, call);
+        if (sys_now_ms() >= until_ms) {
+            (void)sk_err_fix(&err, "try again; 'skerry control status' says who is there");
+            reply_error(x, &err, SK_STR(""));
+            return;
+        }
+        sleep_ms(LEADER_LOOK_MS);
     }
-    api_call_unref(call);
 }

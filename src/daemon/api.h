@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "daemon/forward.h"
 #include "http/server.h"
 #include "sys/queue.h"
 
@@ -13,6 +14,10 @@
  * The API, from HTTP to calls: one table of routes, each with the role that it needs; what is not
  * in the table does not exist. Runs on HTTP threads and reaches the loop thread only by `calls`.
  * Schemas: docs/api.md.
+ *
+ * What the leader has to answer is passed on to it by a control node that does not lead
+ * (daemon/forward.h). If no leader is reached, what shows something is answered from this node's
+ * own memory, and what changes something is tried for 4 s, then refused.
  *
  * On the unix socket root and the daemon's own user are admin. Over HTTPS a bearer token names a
  * key.
@@ -27,6 +32,11 @@ struct api_context {
     int (*resolve_image)(void *ctx, struct sk_str ref, struct sk_buf *ret_digest,
                          struct sk_err *err);
     void *resolve_ctx;
+    /* calls are passed on to the leader, and taken from other control nodes */
+    char peer_token[PEER_TOKEN_SIZE]; /* "" = neither */
+    char peer_hash[65];
+    char ca_file[512];
+    uint16_t api_port; /* of every control node */
 };
 
 void api_handle(struct http_exchange *x, void *ctx /* struct api_context */);
@@ -39,6 +49,7 @@ struct sk_str api_bearer_hash(struct sk_arena *arena, struct sk_str authorizatio
 struct api_call;
 struct host;
 void api_run_status(struct host *host, struct api_call *call);
+void api_run_control(struct host *host, struct api_call *call);
 void api_run_ps(struct host *host, struct api_call *call);
 void api_run_nodes(struct host *host, struct api_call *call);
 void api_run_sites(struct host *host, struct api_call *call);

@@ -15,6 +15,11 @@ void api_run_status(struct host *host, struct api_call *call)
     control_status_json(host_control(host), &call->answer);
 }
 
+void api_run_control(struct host *host, struct api_call *call)
+{
+    host_control_status(host, call);
+}
+
 void api_run_ps(struct host *host, struct api_call *call)
 {
     control_ps_json(host_control(host), &call->answer);

@@ -34,6 +34,11 @@ struct api_call {
     uid_t uid;
     struct sk_str bearer_hash; /* "" = none given */
     enum api_role needs;
+    bool is_peer; /* another control node asks, in the name of `peer_who` */
+    enum api_role peer_role;
+    struct sk_str peer_who;
+    bool
+        may_forward; /* the leader's to answer: if that is another one, `elsewhere` is the answer */
     /* what is asked */
     api_run_fn *run; /* on the loop thread, once the role was checked; NULL: check only that */
     struct control_request request; /* for api_run_request() */
@@ -44,6 +49,8 @@ struct api_call {
     enum api_role role;
     struct sk_str who;
     /* the answer */
+    bool elsewhere;       /* nothing was done: this control node does not lead */
+    struct sk_str leader; /* the address of the one that does, as far as is known; "" */
     struct sk_err err;
     struct sk_buf answer;
 };

@@ -175,8 +175,17 @@ int doors_renew(struct doors *doors, struct sk_err *err)
     return r;
 }
 
+static void set_peers(struct api_context *api, const struct daemon_config *config,
+                      const char *peer_token)
+{
+    (void)snprintf(api->peer_token, sizeof(api->peer_token), "%s", peer_token);
+    sk_sha256_hex(sk_str(api->peer_token), api->peer_hash);
+    (void)snprintf(api->ca_file, sizeof(api->ca_file), "%s/identity/ca.pem", config->dir);
+    api->api_port = config->api_port;
+}
+
 int doors_open(const struct daemon_config *config, const struct net_ca *ca, struct sys_queue *calls,
-               struct doors **ret, struct sk_err *err)
+               const char *peer_token, struct doors **ret, struct sk_err *err)
 {
     struct doors *doors = sk_xcalloc(1, sizeof(*doors));
     uint8_t fingerprint[SK_SHA256_BYTES];
@@ -187,6 +196,7 @@ int doors_open(const struct daemon_config *config, const struct net_ca *ca, stru
     doors->api.own_uid = geteuid();
     doors->api.resolve_image = resolve_image;
     doors->api.dir = config->dir;
+    set_peers(&doors->api, config, config->api_port ? peer_token : "");
     (void)snprintf(doors->api.join_address, sizeof(doors->api.join_address), "%s",
                    config->controls[0]);
     if (net_ca_fingerprint(sk_str(net_ca_pem(ca)), fingerprint, err) < 0 ||
@@ -210,5 +220,6 @@ void doors_close(struct doors *doors)
         (void)unlink(doors->socket_path);
     }
     sys_queue_unref(doors->api.calls);
+    explicit_bzero(doors->api.peer_token, sizeof(doors->api.peer_token));
     free(doors);
 }

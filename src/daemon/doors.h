@@ -14,8 +14,9 @@
  */
 struct doors;
 
+/* `peer_token` (daemon/forward.h): "" = calls are neither passed on nor taken from others. */
 int doors_open(const struct daemon_config *config, const struct net_ca *ca, struct sys_queue *calls,
-               struct doors **ret, struct sk_err *err);
+               const char *peer_token, struct doors **ret, struct sk_err *err);
 /* A fresh certificate for HTTPS. Calls under way are answered under the old one. */
 int doors_renew(struct doors *doors, struct sk_err *err);
 void doors_close(struct doors *doors);

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/health.h"
 #include "store/store.h"
 #include "sys/clock.h"
 #include "sys/table.h"
@@ -51,6 +52,8 @@ struct host {
     struct feed_list feeds;
     uint64_t next_request;
     int64_t next_stream;
+    char own_node[64];
+    struct health *health;
     uid_t own_uid;
     struct control_commands commands;
     int64_t load_due_ms; /* a reading that failed is tried again then; 0: none did */
@@ -401,6 +404,38 @@ static void answer(struct host *host, uint64_t request, const struct sk_err *err
     free(p);
 }
 
+struct status_wait {
+    struct host *host;
+    uint64_t request;
+};
+
+static void on_health(void *ctx, const struct control_member_health *rows, size_t count)
+{
+    struct status_wait *wait = ctx;
+    struct sk_buf json = SK_BUF_INIT;
+    struct pending *p = NULL;
+
+    HASH_FIND(hh, wait->host->pending, &wait->request, sizeof(wait->request), p);
+    if (p != NULL) { /* else the daemon is stopping, and it was told so */
+        control_control_json(wait->host->control, rows, count, &json);
+        answer(wait->host, wait->request, &(struct sk_err){0}, sk_buf_str(&json));
+    }
+    sk_buf_release(&json);
+    free(wait);
+}
+
+void host_control_status(struct host *host, struct api_call *call)
+{
+    struct status_wait *wait = sk_xcalloc(1, sizeof(*wait));
+    struct control_member members[CONTROL_MEMBERS_MAX];
+    size_t count = control_members(host->control, members);
+
+    *wait = (struct status_wait){host, host_next_request(host)};
+    call->request.id = wait->request;
+    host_await(host, wait->request, call);
+    health_ask(host->health, state_form(host->state), members, count, on_health, wait);
+}
+
 /* Readers that left; with no event for long, nothing else would notice. */
 static void sweep_feeds(struct host *host)
 {
@@ -651,6 +686,11 @@ static void find_role(struct host *host, struct api_call *call)
 {
     struct sk_str name = SK_STR("");
 
+    if (call->is_peer) {
+        call->role = call->peer_role;
+        call->who = call->peer_who;
+        return;
+    }
     if (call->is_unix && (call->uid == 0 || call->uid == host->own_uid)) {
         call->role = API_ADMIN;
         call->who = call->uid == 0 ? SK_STR("root")
@@ -661,6 +701,23 @@ static void find_role(struct host *host, struct api_call *call)
         call->role = api_role_from_name(control_key_role(host->control, call->bearer_hash, &name));
         call->who = sk_arena_printf(call->arena, "key:%.*s", SK_PRI(name));
     }
+}
+
+/* Another one leads, or nobody: what only a leader can do is not begun. */
+static bool is_elsewhere(const struct host *host, struct api_call *call)
+{
+    struct sk_str leader = control_leader(host->control);
+    struct sk_str address;
+
+    if (!(call->may_forward || call->is_peer) || control_leads(host->control)) {
+        return false;
+    }
+    call->elsewhere = true;
+    if (!sk_str_is(leader, host->own_node) &&
+        control_node_address(host->control, leader, &address)) {
+        call->leader = sk_arena_str(call->arena, address);
+    }
+    return true;
 }
 
 static void on_call(void *item, void *ctx)
@@ -684,6 +741,9 @@ static void on_call(void *item, void *ctx)
     } else if (call->role < call->needs) {
         (void)sk_err_set(&call->err, SK_ERR_DENIED, "this needs the role '%s'; '%.*s' is '%s'",
                          api_role_name(call->needs), SK_PRI(call->who), api_role_name(call->role));
+    } else if (is_elsewhere(host, call)) {
+        (void)sk_err_set(&call->err, SK_ERR_UNAVAILABLE, "control node '%s' does not lead now",
+                         host->own_node);
     } else if (call->run) { /* else the role was all that was asked */
         bool later;
         api_call_ref(call); /* a REPLY may come, and drop the call, before run() returns */
@@ -717,6 +777,7 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
     host->loop = loop;
     host->hooks = *hooks;
     host->own_uid = geteuid();
+    (void)snprintf(host->own_node, sizeof(host->own_node), "%.*s", SK_PRI(cfg->node));
     if (control_new(cfg, &host->control, err) < 0 ||
         state_new(loop, dir, on_changed, host, &host->state, err) < 0) {
         control_free(host->control);
@@ -724,6 +785,7 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
         return err ? err->code : SK_ERR_INTERNAL;
     }
     host->plan_worker = sys_worker_new(loop, "plan", JOBS_MAX);
+    host->health = health_new(loop, dir);
     host->calls = sys_queue_new(loop, CALLS_MAX, on_call, host);
     (void)uv_timer_init(loop, &host->timer);
     host->timer.data = host;
@@ -770,6 +832,7 @@ void host_free(struct host *host)
     (void)uv_timer_stop(&host->timer);
     host_stop_calls(host);
     sys_worker_free(host->plan_worker);
+    health_free(host->health);
     state_free(host->state);
     if (host->held != NULL) {
         store_job_free(host->held);

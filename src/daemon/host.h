@@ -70,6 +70,9 @@ uint64_t host_next_request(struct host *host);
 /* Fills in the clocks, steps control, carries out the commands. */
 void host_step(struct host *host, struct control_event *event);
 
+/* Answers GET /v1/control, when the members of etcd were asked how they are. */
+void host_control_status(struct host *host, struct api_call *call);
+
 /* Keeps a call until its REPLY comes; takes over the caller's reference. */
 void host_await(struct host *host, uint64_t request, struct api_call *call);
 /* Adds a reader of the event stream (takes a reference). */

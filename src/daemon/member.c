@@ -23,6 +23,7 @@
 #include "sys/file.h"
 
 #define RENEW_RETRY_MS 60000
+#define RENEW_SOON_MS 3000
 
 struct member {
     uv_loop_t *loop;
@@ -109,14 +110,16 @@ static void maybe_renew(struct member *member)
     struct sk_err err = {0};
     int64_t now = sys_wall_ms();
 
-    if (member->own.is_control && member->identity.info.kind != NET_CERT_CONTROL &&
-        member->renew_at_ms > now + RENEW_RETRY_MS) {
-        member->renew_at_ms = now; /* it became a control node: others believe that to the word */
+    /* it became a control node: its certificate must say so before anybody believes it */
+    bool urgent = member->own.is_control && member->identity.info.kind != NET_CERT_CONTROL;
+
+    if (urgent && member->renew_at_ms > now + RENEW_SOON_MS) {
+        member->renew_at_ms = now;
     }
     if (now < member->renew_at_ms || net_client_up(member->client) == 0) {
         return;
     }
-    member->renew_at_ms = now + RENEW_RETRY_MS;
+    member->renew_at_ms = now + (urgent ? RENEW_SOON_MS : RENEW_RETRY_MS);
     if (net_renew_request(&member->identity, &frame, &err) < 0) {
         sk_log_err(SK_LOG_ERROR, "certificate not renewed", &err);
     } else {

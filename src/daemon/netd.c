@@ -9,6 +9,7 @@
 #include "daemon/cluster.h"
 #include "daemon/daemon.h"
 #include "daemon/doors.h"
+#include "daemon/forward.h"
 #include "daemon/member.h"
 #include "sys/clock.h"
 
@@ -84,8 +85,19 @@ static void on_renewed(void *ctx, const struct net_identity *identity)
 
 static int open_doors(struct netd *netd, struct sk_err *err)
 {
-    return doors_open(netd->config, cluster_ca(netd->cluster),
-                      host_calls(cluster_host(netd->cluster)), &netd->doors, err);
+    struct host *host = cluster_host(netd->cluster);
+    char token[PEER_TOKEN_SIZE] = "";
+    struct sk_err why = {0};
+    int r;
+
+    /* where others decide too they have the key, and one of our own would be no use */
+    if (peer_token_load(keys_vault(netd->keys), !host_form(host)->etcd, token, &why) < 0) {
+        sk_log_err(SK_LOG_WARN, "calls are not passed on to the leader", &why);
+    }
+    r = doors_open(netd->config, cluster_ca(netd->cluster), host_calls(host), token, &netd->doors,
+                   err);
+    explicit_bzero(token, sizeof(token));
+    return r;
 }
 
 static void on_keys_opened(void *ctx)

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,6 +66,44 @@ struct sk_str http_header(const struct http_exchange *x, const char *name)
 {
     const char *value = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
     return value ? sk_str(value) : SK_STR_NULL;
+}
+
+static void escape(struct sk_buf *out, const char *text, const char *also)
+{
+    for (const char *p = text; p && *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+            strchr("-._~", c) || strchr(also, c)) {
+            sk_buf_addc(out, *p);
+        } else {
+            sk_buf_printf(out, "%%%02X", c);
+        }
+    }
+}
+
+static enum MHD_Result add_argument(void *cls, enum MHD_ValueKind kind, const char *key,
+                                    const char *value)
+{
+    struct sk_buf *query = cls;
+
+    (void)kind;
+    sk_buf_addc(query, query->len ? '&' : '?');
+    escape(query, key, "");
+    if (value) {
+        sk_buf_addc(query, '=');
+        escape(query, value, "");
+    }
+    return MHD_YES;
+}
+
+void http_target(const struct http_exchange *x, struct sk_buf *out)
+{
+    struct sk_buf query = SK_BUF_INIT;
+
+    escape(out, x->path.ptr, "/");
+    (void)MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, add_argument, &query);
+    sk_buf_addstr(out, sk_buf_str(&query));
+    sk_buf_release(&query);
 }
 
 struct sk_str http_body(const struct http_exchange *x)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -52,6 +53,8 @@ struct sk_str http_method(const struct http_exchange *x);
 struct sk_str http_path(const struct http_exchange *x); /* decoded, without the query */
 struct sk_str http_query(const struct http_exchange *x, const char *name);  /* ptr NULL if absent */
 struct sk_str http_header(const struct http_exchange *x, const char *name); /* ptr NULL if absent */
+/* Appends path and query, escaped anew, as they may be asked of somebody else. */
+void http_target(const struct http_exchange *x, struct sk_buf *out);
 struct sk_str http_body(const struct http_exchange *x);
 bool http_is_unix(const struct http_exchange *x);
 uid_t http_peer_uid(

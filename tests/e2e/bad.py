@@ -420,11 +420,10 @@ def full_disk(r):
         c.apply_ok(path)
         before = c.workloads()
         for node in (c.hub, c.nodes["fra-1"]):
-            with open(os.path.join(node.data, "ballast"), "wb") as f:
+            with open(os.path.join(node.data, "ballast"), "wb", buffering=0) as f:
                 try:
                     while True:
                         f.write(b"x" * 65536)
-                        f.flush()
                 except OSError:
                     pass
         refused = None

@@ -19,11 +19,12 @@ SITES = {"hub": ["hub-1"], "fra": ["fra-1", "fra-2"], "ams": ["ams-1"], "par": [
 class Lab(Cluster):
     """The same cluster, each node in a namespace of its own."""
 
-    def __init__(self):
-        super().__init__({site: names for site, names in SITES.items() if site != "hub"})
+    def __init__(self, sites=None):
+        self.sites = sites or SITES
+        super().__init__({site: names for site, names in self.sites.items() if site != "hub"})
         self.lab = os.path.join(self.dir, "lab")
-        topology = {"sites": [{"name": site, "nodes": names} for site, names in SITES.items()],
-                    "links": [{"between": [a, b], "rtt_ms": 8} for a in SITES for b in SITES if a < b]}
+        topology = {"sites": [{"name": site, "nodes": names} for site, names in self.sites.items()],
+                    "links": [{"between": [a, b], "rtt_ms": 8} for a in self.sites for b in self.sites if a < b]}
         p = subprocess.run([LAB, "up", self.file("lab.json", json.dumps(topology)), "--dir", self.lab, "--owner",
                             str(os.getpid())], capture_output=True, text=True, timeout=60, check=False)
         self.warden.ask(undo=[LAB, "down", "--dir", self.lab])
@@ -31,8 +32,8 @@ class Lab(Cluster):
             raise Failed(f"lab up: {p.stderr}")
 
     def new_node(self, name, site):
-        sites = list(SITES)
-        node = Node(self, name, site, f"10.99.{sites.index(site) + 1}.{11 + SITES[site].index(name)}")
+        sites = list(self.sites)
+        node = Node(self, name, site, f"10.99.{sites.index(site) + 1}.{11 + self.sites[site].index(name)}")
         node.prefix_argv = [LAB, "exec", "--dir", self.lab, name]
         self.nodes[name] = node
         return node

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "daemon/api.h"
 #include "http/server.h"
@@ -49,7 +50,15 @@ struct sk_str http_query(const struct http_exchange *x, const char *name)
 
 struct sk_str http_header(const struct http_exchange *x, const char *name)
 {
-    return strcmp(name, "Authorization") == 0 ? x->authorization : SK_STR_NULL;
+    return strcmp(name, "Authorization") == 0  ? x->authorization
+           : strcmp(name, FORWARD_BEHALF) == 0 ? x->query /* of a control node */
+                                               : SK_STR_NULL;
+}
+
+/* Nobody is asked: no call gets so far. */
+void http_target(const struct http_exchange *x, struct sk_buf *out)
+{
+    sk_buf_addstr(out, x->path);
 }
 
 struct sk_str http_body(const struct http_exchange *x)
@@ -126,6 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sk_str first = line(&rest);
 
     memset(api.ca_fingerprint, 'a', sizeof(api.ca_fingerprint) - 1);
+    (void)snprintf(api.peer_token, sizeof(api.peer_token), "skp1.peer");
+    sk_sha256_hex(SK_STR("skp1.peer"), api.peer_hash);
     (void)sk_str_cut(first, ' ', &x.method, &x.path);
     x.query = line(&rest);
     x.authorization = line(&rest);

@@ -384,6 +384,34 @@ static void nodes_are_told_the_term_and_where_control_is(void **state)
     assert_false(control_is_control(s->c, SK_STR("par-1")));
 }
 
+static void says_what_is_to_be_expected(void **state)
+{
+    struct scene *s = *state;
+    const struct control_member_health health[] = {
+        {.node = "hub-1", .ok = true, .leads = true, .version = "3.4.23", .alarm = "nospace"},
+        {.node = "hub-2", .error = "it is \"away\""},
+        {.endpoint = "https://192.0.2.77:2379", .ok = true},
+    };
+    struct control_member members[CONTROL_MEMBERS_MAX];
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_buf out = SK_BUF_INIT;
+    const struct sk_node *root = NULL;
+
+    assert_int_equal(control_members(s->c, members), 3);
+    assert_true(sk_str_is(members[0].address, "192.0.2.1"));
+    control_control_json(s->c, health, SK_ARRAY_LEN(health), &out);
+    assert_int_equal(sk_json_read(arena, "control", sk_buf_str(&out), NULL, &root, NULL), 0);
+    assert_non_null(strstr(out.ptr, "\"leader\":{\"node\":\"hub-1\",\"term\":7"));
+    assert_non_null(strstr(out.ptr, "\"alarm\":\"nospace\""));
+    assert_non_null(strstr(out.ptr, "\"endpoint\":\"https://192.0.2.77:2379\""));
+    /* no round trip is known: 50 ms heartbeats, 500 ms to elect, 1 s of silence */
+    assert_non_null(strstr(out.ptr, "\"heartbeat_ms\":50,\"election_timeout_ms\":500,"));
+    assert_non_null(strstr(out.ptr, "\"takeover_ms\":[1020,1270]"));
+    assert_non_null(strstr(out.ptr, "\"exclusive_elsewhere_ms\":[2270,3024]"));
+    sk_buf_release(&out);
+    sk_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_state_is_read, begin, end),
         cmocka_unit_test_setup_teardown(hears_of_an_instance_before_its_record, begin, end),
         cmocka_unit_test_setup_teardown(nodes_are_told_the_term_and_where_control_is, begin, end),
+        cmocka_unit_test_setup_teardown(says_what_is_to_be_expected, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
