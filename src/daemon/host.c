@@ -58,6 +58,7 @@ struct host {
     struct control_commands commands;
     int64_t load_due_ms; /* a reading that failed is tried again then; 0: none did */
     bool load_failing;   /* and that was said */
+    bool txn_failing;    /* the last transactions did, and that was said */
     bool committing;     /* a transaction is under way */
     bool paused;
     struct store_job *held; /* while paused: the transaction that waits */
@@ -147,6 +148,18 @@ static void tell_paused(struct host *host)
     }
 }
 
+/* Once for a time without: a control node that is cut off tries on. */
+static void say_written(struct host *host, enum control_txn_result result, const struct sk_err *err)
+{
+    if (result == CONTROL_TXN_FAILED && !host->txn_failing) {
+        sk_log_err(SK_LOG_ERROR, "state not written", err);
+    } else if (result == CONTROL_TXN_OK && host->txn_failing) {
+        sk_log(SK_LOG_INFO, "state written again", "%s", "");
+    }
+    host->txn_failing =
+        result == CONTROL_TXN_FAILED || (host->txn_failing && result == CONTROL_TXN_CONFLICT);
+}
+
 static void txn_done(struct sys_job *base)
 {
     struct store_job *job = (struct store_job *)base;
@@ -158,9 +171,7 @@ static void txn_done(struct sys_job *base)
                                                             : CONTROL_TXN_FAILED;
     ev.u.txn_done.revision = job->revision.number;
     ev.u.txn_done.error = sk_str(job->err.msg);
-    if (ev.u.txn_done.result == CONTROL_TXN_FAILED) {
-        sk_log_err(SK_LOG_ERROR, "state not written", &job->err);
-    }
+    say_written(job->host, ev.u.txn_done.result, &job->err);
     job->host->committing = false;
     host_step(job->host, &ev);
     tell_paused(job->host);
