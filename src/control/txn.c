@@ -355,6 +355,8 @@ static void failed(struct control *c, struct ctl_txn *t, struct sk_str why)
 {
     notes_return(c, t);
     c->next_retry_ms = c->now_ms + CTL_RETRY_MS;
+    /* the next sign of life lets others pass: they are to hear that the state is away */
+    c->leader.next_bump_ms = c->now_ms + CTL_LEADER_BUMP_MS;
     c->dirty_reconcile = true;
     if (t->req != NULL) {
         struct sk_err err = {0};

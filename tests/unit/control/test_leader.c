@@ -274,7 +274,20 @@ static void store_away_changes_nobody(void **state)
     run(w, 1000);
     assert_true(leads(w, 0));
     w->down = true;
-    run(w, 5000);
+    run(w, 2000);
+    struct control_event ev = {.kind = CONTROL_EV_REQUEST};
+    ev.u.request.kind = CONTROL_REQ_TOKEN_CREATE;
+    ev.u.request.id = 7;
+    ev.u.request.who = SK_STR("root");
+    ev.u.request.u.token.hash =
+        SK_STR("0000000000000000000000000000000000000000000000000000000000000001");
+    ev.u.request.u.token.site = SK_STR("fra");
+    ev.u.request.u.token.role = SK_STR("node");
+    ev.u.request.u.token.ttl_ms = 1000;
+    step(w, &w->sides[0], &ev);
+    run(w, 3000);
+    assert_int_equal(w->sides[0].replies, 1); /* signs of life do not keep it waiting */
+    assert_int_equal(w->sides[0].code, SK_ERR_UNAVAILABLE);
     w->down = false;
     run(w, 3000);
     assert_true(leads(w, 0));
