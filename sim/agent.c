@@ -25,8 +25,6 @@ struct posted {
     char reason[64];
 };
 
-static void step(struct sim *s, struct sim_node *n, struct agent_event *event);
-
 static void post(struct sim *s, const struct sim_node *n, int64_t delay_us,
                  const struct agent_event *event)
 {
@@ -78,7 +76,7 @@ static void start(struct sim *s, struct sim_node *n, const struct agent_command 
     const struct assignment *a = assign_find(n->agent->assigned, c->id);
 
     if (a && a->service) {
-        sim_proc_start(s, n, c->id, plant_run(s, c->run), a->hash);
+        sim_proc_start(s, n, c, plant_run(s, c->run), a->hash);
     } else {
         struct agent_event e = {.kind = AGENT_STARTED, .id = c->id, .run = c->run};
         e.reason = "it is no longer assigned";
@@ -127,8 +125,10 @@ static void execute(struct sim *s, struct sim_node *n, const struct agent_comman
         sim_proc_remove(n, c->id);
         break;
     case AGENT_LEASE:
+        sim_proc_lease(s, n, c->id, plant_until(s, n, c->until_ms));
+        break;
     case AGENT_ASK:
-        sim_fail(s, SIM_BROKEN, "%s asks for a lease, and nothing is exclusive here", n->name);
+        sim_agent_ask(n, c);
         break;
     }
 }
@@ -169,7 +169,7 @@ static void arm(struct sim *s, struct sim_node *n)
     }
 }
 
-static void step(struct sim *s, struct sim_node *n, struct agent_event *event)
+void sim_agent_step(struct sim *s, struct sim_node *n, struct agent_event *event)
 {
     struct sim_agent *a = n->agent;
     struct agent_commands commands = {0};
@@ -184,6 +184,7 @@ static void step(struct sim *s, struct sim_node *n, struct agent_event *event)
         execute(s, n, &commands.items[i]);
     }
     free(commands.items);
+    sim_lease_ask(s, n);
     arm(s, n);
     if (a->state.stamp != a->observed) {
         a->observed = a->state.stamp;
@@ -201,7 +202,7 @@ void sim_on_agent_tick(struct sim *s, struct sim_event *e)
         if (agent_step_deadline_ms(&n->agent->state) > sim_local_ms(s, n)) {
             arm(s, n); /* what it was armed for is no longer due */
         } else {
-            step(s, n, &tick);
+            sim_agent_step(s, n, &tick);
         }
     }
 }
@@ -212,7 +213,7 @@ void sim_on_agent_event(struct sim *s, struct sim_event *e)
 
     p->event.id = p->id;
     p->event.reason = p->reason;
-    step(s, &s->nodes[e->a], &p->event);
+    sim_agent_step(s, &s->nodes[e->a], &p->event);
 }
 
 /* ---- assignments ---- */
@@ -252,10 +253,11 @@ void sim_agent_assign(struct sim *s, struct sim_node *n, const char *body, bool 
     desired = sk_xcalloc(set->count + 1, sizeof(*desired));
     for (size_t i = 0; i < set->count; i++) {
         assign_desired(&set->items[i], &desired[i]);
+        desired[i].exclusive = plant_exclusive(s, desired[i].exclusive);
     }
     e.desired = desired;
     e.ndesired = set->count;
-    step(s, n, &e);
+    sim_agent_step(s, n, &e);
     free(desired);
     observe_soon(s, n);
 }
@@ -297,10 +299,12 @@ void sim_on_agent_obs(struct sim *s, struct sim_event *e)
     if (e->x == 0) {
         a->telling = false;
     } else if (n->daemon_up) { /* the two are connected now: the whole of it, both ways */
+        struct agent_event reached = {.kind = AGENT_REACHED};
         n->link = true;
         a->told = 0;
+        sim_agent_step(s, n, &reached);
     }
-    if (!n->link || !n->daemon_up || n->daemon_pause_us >= s->now_us) {
+    if (!n->link || !n->daemon_up || sim_stalled(s, n)) {
         if (n->link && n->daemon_up) {
             sim_post(s, 50 * SIM_MS, SIM_EV_AGENT_OBS, SIM_AGENT, e->a, 0, e->x, NULL);
         }
@@ -349,14 +353,20 @@ static void find_all(struct sim *s, struct sim_node *n)
             .run = p->recorded ? p->run : 0,
             .exit = p->exit,
             .signal = p->signal,
+            .lease_over = p->recorded && p->lease_over,
             .reason = "found",
         };
-        if (p->there) {
+        /* a shim that was only just started is not heard yet: what becomes of it is not known */
+        bool heard = p->there && (p->epoch == 0 || p->state != SIM_PROC_STARTING);
+        if (heard) {
             e.alive = true;
             e.healthy = p->healthy_mark;
             e.run = e.run > 0 ? e.run : 1;
         }
-        step(s, n, &e);
+        if (heard || (p->recorded && (p->own_end || plant_adopt(s)))) {
+            e.epoch = p->epoch; /* to name it is to say that the run is over */
+        }
+        sim_agent_step(s, n, &e);
     }
 }
 
@@ -369,6 +379,8 @@ void sim_agent_start(struct sim *s, struct sim_node *n)
     n->agent_up = true;
     n->agent_pause_us = 0;
     n->agent = sk_xcalloc(1, sizeof(*n->agent));
+    (void)snprintf(n->agent->ask_from, sizeof(n->agent->ask_from), "%s life %u", n->name,
+                   n->agent_gen);
     sim_say(s, "the agent starts on %s", n->name);
     find_all(s, n);
     if (n->kept) {
@@ -388,8 +400,12 @@ void sim_agent_stop(struct sim *s, struct sim_node *n)
     n->agent_up = n->link = false;
     agent_state_release(&n->agent->state);
     assign_free(n->agent->assigned);
+    sk_buf_release(&n->agent->asks);
     free(n->agent);
     n->agent = NULL;
+    for (struct sim_proc *p = n->procs; p; p = p->next) {
+        p->offered_ms = 0; /* what no shim had heard yet is forgotten with it */
+    }
 }
 
 const struct agent_state *sim_agent_state(const struct sim_node *n)

@@ -13,7 +13,13 @@ struct sim_agent {
     uint64_t observed, told; /* stamps: seen here, told to skerryd */
     int64_t obs_rev, armed_us;
     bool telling;
+    struct sk_buf asks; /* of the running step */
+    int64_t ask_seq;
+    char ask_from[33]; /* names its life */
 };
+
+void sim_agent_step(struct sim *s, struct sim_node *n, struct agent_event *event);
+void sim_agent_ask(struct sim_node *n, const struct agent_command *c);
 
 /* Something that the agent waited for; nothing where no agent runs. */
 void sim_agent_tell(struct sim *s, struct sim_node *n, const struct agent_event *event);

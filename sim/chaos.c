@@ -79,6 +79,7 @@ void sim_chaos_choose(struct sim *s)
         }
     }
     s->encode = s->o.seed % 50 == 7;
+    s->exclusive = sim_chance(s, 0.6);
     s->return_moves = budgets[sim_below(s, SK_ARRAY_LEN(budgets))];
     s->fault_every_us = sim_between(s, 1, 30) * SIM_S;
     s->fault_long_us = sim_between(s, 1, 40) * SIM_S;
@@ -88,8 +89,9 @@ void sim_chaos_choose(struct sim *s)
     choose_sites(s);
     choose_nodes(s);
     choose_weather(s);
-    sim_say(s, "%zu nodes in %zu sites, control on %s (%s)%s", s->nnodes, s->nsites,
+    sim_say(s, "%zu nodes in %zu sites, control on %s (%s)%s%s", s->nnodes, s->nsites,
             s->nodes[0].name, s->sites[0].full ? "full" : "control only",
+            s->exclusive ? ", with exclusive work" : "",
             s->encode ? ", every message is encoded" : "");
     for (int f = 0; f < SIM_FAULT_COUNT; f++) {
         if (s->fault[f]) {
@@ -180,7 +182,7 @@ static void crash_daemon(struct sim *s, size_t node)
 {
     struct sim_node *n = &s->nodes[node];
 
-    if (n->daemon_up) {
+    if (n->daemon_up && !sim_asleep(s, n)) {
         sim_say(s, "-- skerryd of %s is killed", n->name);
         sim_trouble(s, node);
         s->restarts++;
@@ -190,16 +192,15 @@ static void crash_daemon(struct sim *s, size_t node)
     }
 }
 
-static void crash_agent(struct sim *s, size_t node)
+static void crash_agent(struct sim *s, size_t node, int64_t away_ms)
 {
     struct sim_node *n = &s->nodes[node];
 
-    if (n->agent_up) {
+    if (n->agent_up && !sim_asleep(s, n)) {
         sim_say(s, "-- the agent of %s is killed", n->name);
         s->restarts++;
         sim_agent_stop(s, n);
-        sim_post(s, sim_between(s, 50, 3000) * SIM_MS, SIM_EV_AGENT_UP, SIM_MACHINE, node, 0, 0,
-                 NULL);
+        sim_post(s, away_ms * SIM_MS, SIM_EV_AGENT_UP, SIM_MACHINE, node, 0, 0, NULL);
     }
 }
 
@@ -211,7 +212,7 @@ static void crash_shim(struct sim *s)
     for (uint64_t skip = sim_below(s, 8); p && p->next && skip > 0; skip--) {
         p = p->next;
     }
-    if (p && n->machine_up) {
+    if (p && n->machine_up && !sim_asleep(s, n)) {
         sim_proc_kill(s, n, p, "the shim");
     }
 }
@@ -252,8 +253,23 @@ static void pause_something(struct sim *s)
                         : "both processes",
             n->name, (double)until / 1e6);
     sim_trouble(s, sim_index(s, n));
-    n->daemon_pause_us = what != 1 && n->daemon_up ? until : n->daemon_pause_us;
-    n->agent_pause_us = what != 0 && n->agent_up ? until : n->agent_pause_us;
+    if (what != 1 && n->daemon_up && until > n->daemon_pause_us) {
+        n->daemon_pause_us = until;
+    }
+    if (what != 0 && n->agent_up && until > n->agent_pause_us) {
+        n->agent_pause_us = until;
+    }
+}
+
+/* The machine itself: nothing of it runs, its clock counts on, what it is sent waits. */
+static void sleep_machine(struct sim *s, size_t node, int64_t us)
+{
+    struct sim_node *n = &s->nodes[node];
+
+    if (n->machine_up && !sim_asleep(s, n)) {
+        n->sleep_us = n->trouble_us = s->now_us + us;
+        sim_say(s, "-- %s sleeps until %.3f", n->name, (double)n->sleep_us / 1e6);
+    }
 }
 
 static void step_clock(struct sim *s)
@@ -348,6 +364,9 @@ static void inflict(struct sim *s, enum sim_fault f)
     case SIM_F_PAUSE:
         pause_something(s);
         break;
+    case SIM_F_SLEEP:
+        sleep_machine(s, node, sim_between(s, 500, sim_chance(s, 0.5) ? 20000 : 5000) * SIM_MS);
+        break;
     case SIM_F_DISK_FULL:
         fill_disk(s);
         break;
@@ -355,7 +374,7 @@ static void inflict(struct sim *s, enum sim_fault f)
         crash_daemon(s, node);
         break;
     case SIM_F_CRASH_AGENT:
-        crash_agent(s, node);
+        crash_agent(s, node, sim_between(s, 50, 3000));
         break;
     case SIM_F_CRASH_SHIM:
         crash_shim(s);
@@ -385,12 +404,25 @@ static bool ambient(enum sim_fault f)
            f == SIM_F_DISK_LOSE || f == SIM_F_USER;
 }
 
+/* Half way between its decision and its shim's first word is where an agent knows least. */
+void sim_chaos_starting(struct sim *s, size_t node)
+{
+    if (s->fault[SIM_F_CRASH_AGENT] && !s->healing && sim_chance(s, 0.05)) {
+        sim_post(s, sim_between(s, 0, 20) * SIM_MS, SIM_EV_FAULT, SIM_WORLD, node, 0,
+                 sim_between(s, 1, 60), NULL);
+    }
+}
+
 void sim_on_fault(struct sim *s, struct sim_event *e)
 {
     enum sim_fault list[SIM_FAULT_COUNT];
     size_t count = 0;
 
     if (s->healing) {
+        return;
+    }
+    if (e->x > 0) {
+        crash_agent(s, e->a, e->x);
         return;
     }
     for (int f = 0; f < SIM_FAULT_COUNT; f++) {
@@ -424,6 +456,7 @@ void sim_on_heal(struct sim *s, struct sim_event *e)
     }
 }
 
+/* Pauses and sleep end by themselves, after 20 s at most: what waits for their end is in line. */
 void sim_heal_all(struct sim *s)
 {
     memset(s->cut, 0, sizeof(s->cut));
@@ -436,8 +469,6 @@ void sim_heal_all(struct sim *s)
         n->touched = 0;
         n->trouble_us = s->now_us;
         n->disk_full = false;
-        n->daemon_pause_us = n->daemon_pause_us > s->now_us ? s->now_us : n->daemon_pause_us;
-        n->agent_pause_us = n->agent_pause_us > s->now_us ? s->now_us : n->agent_pause_us;
         for (struct sim_proc *p = n->procs; p; p = p->next) {
             p->sick = p->stubborn = false;
         }

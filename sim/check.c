@@ -34,7 +34,7 @@ void sim_trouble(struct sim *s, size_t node)
 
 /* ---- what is on record ---- */
 
-static size_t work_of(struct sim *s, struct sk_str project, struct sk_str service, int64_t replica)
+size_t sim_work_of(struct sim *s, struct sk_str project, struct sk_str service, int64_t replica)
 {
     struct sim_work *w;
 
@@ -51,7 +51,6 @@ static size_t work_of(struct sim *s, struct sk_str project, struct sk_str servic
     (void)snprintf(w->project, sizeof(w->project), "%.*s", SK_PRI(project));
     (void)snprintf(w->service, sizeof(w->service), "%.*s", SK_PRI(service));
     w->replica = replica;
-    w->exclusive = plant_exclusive(s, w->service);
     return s->nworks++;
 }
 
@@ -111,8 +110,9 @@ static void read_inst(struct sim *s, struct sk_str id, struct sk_str value, stru
     ret->cpus = sk_map_int(root, "cpus_nano", 0);
     ret->memory = sk_map_int(root, "memory_bytes", 0);
     ret->bad = image && sk_str_is(sk_map_str(image, "ref", none), "bad:1");
-    ret->work = work_of(s, sk_map_str(root, "project", none), sk_map_str(root, "service", none),
-                        sk_map_int(root, "replica", 0));
+    ret->exclusive = memmem(value.ptr, value.len, "\"exclusive\":true", 16) != NULL;
+    ret->work = sim_work_of(s, sk_map_str(root, "project", none), sk_map_str(root, "service", none),
+                            sk_map_int(root, "replica", 0));
     sk_arena_free(arena);
 }
 
@@ -138,6 +138,7 @@ static void inst_put(struct sim *s, struct sk_str id, struct sk_str value)
     } else if (inst.stopping && !s->insts[at].stopping) {
         sim_say(s, "record: %.8s on %s is to stop", inst.id, s->nodes[inst.node].name);
     }
+    inst.epoch = there ? s->insts[at].epoch : 0;
     s->insts[at] = inst;
 }
 
@@ -201,6 +202,8 @@ void sim_check_op(struct sim *s, const struct control_op *op, int64_t revision)
         if (!op->remove) {
             project_put(s, name, op->value, revision);
         }
+    } else if (sk_str_starts(op->key, SK_STR(PREFIX "leases/"))) {
+        sim_check_lease_op(s, op);
     } else if (sk_str_is(op->key, PREFIX "plan") && !op->remove) {
         plan_put(s, op->value);
     }
@@ -245,7 +248,7 @@ static bool troubled(const struct sim *s, size_t node)
 {
     const struct sim_node *n = &s->nodes[node];
 
-    return n->touched > 0 || !n->machine_up || !n->daemon_up || n->daemon_pause_us >= s->now_us ||
+    return n->touched > 0 || !n->machine_up || !n->daemon_up || sim_stalled(s, n) ||
            s->now_us - n->trouble_us < TROUBLE_US;
 }
 
@@ -322,7 +325,7 @@ static void remember_places(struct sim *s, size_t control)
     s->nplaces = sim_peek_places(s->controls[control].c, rows, SK_ARRAY_LEN(rows));
     for (size_t i = 0; i < s->nplaces; i++) {
         s->places[i].work =
-            work_of(s, sk_str(rows[i].project), sk_str(rows[i].service), rows[i].replica);
+            sim_work_of(s, sk_str(rows[i].project), sk_str(rows[i].service), rows[i].replica);
         s->places[i].node = rows[i].node ? sim_node_index(s, sk_str(rows[i].node)) : -1;
     }
 }
@@ -527,9 +530,8 @@ void sim_check_start(struct sim *s, struct sim_node *n, struct sim_proc *p, int6
     p->bad = inst->bad;
     w = &s->works[p->work];
     w->running++;
-    if (w->exclusive && w->running > 1) {
-        sim_fail(s, SIM_EXCLUSIVE, "%s/%s.%" PRId64 " runs %d times", w->project, w->service,
-                 w->replica, w->running);
+    if (inst->exclusive || p->epoch > 0) {
+        sim_check_leased_start(s, n, p);
     }
     n->used_cpus += p->cpus;
     n->used_memory += p->memory;

@@ -88,6 +88,14 @@ static const char *place_not_met(const struct sim *s, const struct control *c,
     if (!proc->there || proc->state != SIM_PROC_UP) {
         return why("%s does not run on %s", name, p->node);
     }
+    if (inst->exclusive) {
+        const struct sim_work *w = &s->works[inst->work];
+        if (proc->epoch != w->epoch || w->door_epoch > proc->epoch) {
+            return why("%s runs under epoch %" PRId64 ", granted is %" PRId64
+                       ", what it writes to has seen %" PRId64,
+                       name, proc->epoch, w->epoch, w->door_epoch);
+        }
+    }
     if (!sim_peek_knows(c, inst->id, &state, &healthy) || state != CONTROL_RUNNING || !healthy) {
         return why("control does not see that %s is well on %s", name, p->node);
     }
@@ -143,6 +151,14 @@ static void check_spread(struct sim *s, const struct project *decl, const struct
     }
 }
 
+bool sim_control_busy(const struct sim *s)
+{
+    const struct control *c = s->controls[0].c;
+
+    return !c || !control_is_loaded(c) || !sim_peek_settled(c) ||
+           sim_peek_revision(c) != s->store.revision;
+}
+
 const char *sim_not_converged(struct sim *s)
 {
     struct control *c = s->controls[0].c;
@@ -151,11 +167,8 @@ const char *sim_not_converged(struct sim *s)
     bool overlay = false;
     size_t count;
 
-    if (!c || !control_is_loaded(c) || !sim_peek_settled(c)) {
-        return "control is at work";
-    }
-    if (sim_peek_revision(c) != s->store.revision) {
-        return "control does not know what is in the store";
+    if (sim_control_busy(s)) {
+        return "control is at work, or does not know what is in the store";
     }
     not = nodes_not_ready(s, c);
     count = sim_peek_places(c, rows, 256);

@@ -153,8 +153,10 @@ static void command(struct sim *s, size_t control, const struct control_command 
     case CONTROL_CMD_EVENT:
         event(s, cmd);
         break;
-    case CONTROL_CMD_DRILL:  /* nor does anybody ask for a drill */
-    case CONTROL_CMD_LEASED: /* no world declares exclusive work: nobody asks */
+    case CONTROL_CMD_LEASED:
+        sim_leased(s, control, cmd);
+        break;
+    case CONTROL_CMD_DRILL: /* nobody asks for one */
     case CONTROL_CMD_REVOKE:
     case CONTROL_CMD_COUNT:
         break;
@@ -283,10 +285,11 @@ void sim_control_take(struct sim *s, struct sim_message *m)
     if (m->kind == SIM_BEAT) {
         sim_check_told(s, m->control, m->node, m->heard, m->nheard);
         beat_event(s, m, arena, &ev);
-    } else {
+    } else if (m->kind == SIM_OBSERVE) {
         observe_event(s, m, arena, &ev);
     }
-    if (s->encode && !sim_wire_decode(s, m, arena, &ev)) {
+    if ((s->encode && !sim_wire_decode(s, m, arena, &ev)) ||
+        (m->kind == SIM_LEASE && !sim_lease_read(s, m, arena, &ev))) {
         sim_fail(s, SIM_BROKEN, "a frame of %s is not readable", s->nodes[m->node].name);
     } else if (plant_take(s, &ev, arena)) {
         sim_control_step(s, m->control, &ev);

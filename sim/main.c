@@ -48,6 +48,7 @@ struct settings {
 
 struct result {
     uint64_t seed, hash, events, moves, verdicts, failovers, acks, commits;
+    uint64_t exclusive, grants, leased, lapses, late; /* worlds; leases; leased runs; see sim.h */
     double simulated_s, real_s;
     char rule[24], text[600];
 };
@@ -115,6 +116,11 @@ static void run_seed(const struct settings *set, uint64_t seed, struct result *r
     ret->failovers = s->failovers;
     ret->acks = s->acks;
     ret->commits = s->commits;
+    ret->exclusive = s->exclusive;
+    ret->grants = s->grants;
+    ret->leased = s->writers;
+    ret->lapses = s->lapses;
+    ret->late = s->late_writes;
     ret->simulated_s = (double)s->now_us / 1e6;
     ret->real_s = real_s() - begun;
     (void)snprintf(ret->rule, sizeof(ret->rule), "%s", s->rule);
@@ -195,6 +201,12 @@ static void tell(const struct settings *set, const struct result *r)
     sk_jw_kint(&w, "acknowledged", (int64_t)r->acks);
     sk_jw_kint(&w, "verdicts", (int64_t)r->verdicts);
     sk_jw_kint(&w, "moves", (int64_t)r->moves);
+    if (r->exclusive) {
+        sk_jw_kint(&w, "grants", (int64_t)r->grants);
+        sk_jw_kint(&w, "leased_runs", (int64_t)r->leased);
+        sk_jw_kint(&w, "lapses", (int64_t)r->lapses);
+        sk_jw_kint(&w, "late_writes", (int64_t)r->late);
+    }
     sk_jw_obj_end(&w);
     (void)printf("%s\n", out.ptr);
     sk_buf_release(&out);
@@ -256,9 +268,11 @@ static void summary(const struct settings *set, const struct result *sum, uint64
         (void)printf("{\"build\":\"%s\",\"seeds\":%" PRIu64 ",\"failed\":%" PRIu64
                      ",\"simulated_s\":%.1f,\"real_s\":%.1f,\"rate\":%.0f,\"events\":%" PRIu64
                      ",\"verdicts\":%" PRIu64 ",\"moves\":%" PRIu64 ",\"acknowledged\":%" PRIu64
-                     "}\n",
+                     ",\"exclusive\":%" PRIu64 ",\"grants\":%" PRIu64 ",\"leased_runs\":%" PRIu64
+                     ",\"lapses\":%" PRIu64 ",\"late_writes\":%" PRIu64 "}\n",
                      build_id(), runs, failed, sum->simulated_s, took, sum->simulated_s / took,
-                     sum->events, sum->verdicts, sum->moves, sum->acks);
+                     sum->events, sum->verdicts, sum->moves, sum->acks, sum->exclusive, sum->grants,
+                     sum->leased, sum->lapses, sum->late);
     } else {
         (void)printf("%" PRIu64 " seeds, %" PRIu64
                      " failed: %.0f s simulated in %.1f s, %.0f times as "
@@ -296,6 +310,11 @@ static int many(const struct settings *set)
         sum.verdicts += r.verdicts;
         sum.moves += r.moves;
         sum.acks += r.acks;
+        sum.exclusive += r.exclusive;
+        sum.grants += r.grants;
+        sum.leased += r.leased;
+        sum.lapses += r.lapses;
+        sum.late += r.late;
         failed += r.rule[0] != '\0';
         found = found || (set->find && strcmp(r.rule, set->find) == 0);
         stop = set->find ? found : r.rule[0] && !set->all;

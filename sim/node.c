@@ -20,6 +20,16 @@ size_t sim_index(const struct sim *s, const struct sim_node *n)
     return (size_t)(n - s->nodes);
 }
 
+bool sim_asleep(const struct sim *s, const struct sim_node *n)
+{
+    return n->sleep_us >= s->now_us;
+}
+
+bool sim_stalled(const struct sim *s, const struct sim_node *n)
+{
+    return n->daemon_pause_us >= s->now_us || sim_asleep(s, n);
+}
+
 static int64_t beat_us(const struct sim_node *n)
 {
     return (int64_t)((double)(CONTROL_BEAT_MS * SIM_MS) / n->clock.rate);
@@ -156,11 +166,15 @@ void sim_member_take(struct sim *s, struct sim_message *m)
     struct sk_arena *arena;
     const struct sk_node *root = NULL;
 
-    if (m->kind != SIM_ASSIGN) {
+    if (m->kind != SIM_ASSIGN && m->kind != SIM_LEASED) {
         return;
     }
     if (s->encode && !sim_wire_decode(s, m, NULL, NULL)) {
-        sim_fail(s, SIM_BROKEN, "an assignment for %s is no frame", n->name);
+        sim_fail(s, SIM_BROKEN, "what control tells %s is no frame", n->name);
+        return;
+    }
+    if (m->kind == SIM_LEASED) {
+        sim_lease_take(s, n, m);
         return;
     }
     arena = sk_arena_new();
@@ -256,6 +270,7 @@ void sim_on_boot(struct sim *s, struct sim_event *e)
     }
     n->machine_gen++;
     n->machine_up = true;
+    n->sleep_us = 0;
     sim_trouble(s, e->a);
     /* CLOCK_BOOTTIME begins anew; the wall clock goes on */
     n->clock.wall_us += sim_local_us(s, n) - SIM_S;

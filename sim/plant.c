@@ -7,10 +7,19 @@
 
 #include "agent/step.h"
 #include "base/mem.h"
+#include "model/lease.h"
 
 /* clang-format off */
 #define PLANTS(X)                                                                                \
-    X(EXCLUSIVE, "no-lease", "exclusive")        /* work that must run once, with no lease */    \
+    X(EARLY_GRANT, "early-grant", "exclusive")   /* a renewal is taken for a release */          \
+    X(RECEIPT, "from-receipt", "exclusive")      /* a lease is counted from its answer */        \
+    X(NO_DEADLINE, "no-deadline", "exclusive")   /* a shim's timer never fires */                \
+    X(HASTY_ADOPT, "hasty-adopt", "run-numbers")   /* a run not heard yet counts as over */        \
+    X(NO_LEASE, "no-lease", "epoch")             /* exclusive work starts without a lease */     \
+    X(REUSED, "reused-epoch", "epoch")           /* control reads an older epoch at its start */ \
+    X(GRANT, "unkept-grant", "grant")            /* the store says that it took a grant */       \
+    X(FENCED, "open-door", "fenced")             /* who is written to compares no epochs */      \
+    X(DEAD_RENEWAL, "dead-renewal", "converge")  /* the lease of an ended run is renewed */      \
     X(CAPACITY, "big-nodes", "capacity")         /* nodes say they have twice what they have */  \
     X(ACKED, "early-ack", "acked")               /* the store answers before it is durable */    \
     X(REFUSED, "blind-verifier", "refused-plan") /* a spoilt plan passes as verified */          \
@@ -91,10 +100,46 @@ void plant_choose(struct sim *s)
     }
 }
 
-bool plant_exclusive(const struct sim *s, const char *service)
+/* ---- leases ---- */
+
+bool plant_exclusive(const struct sim *s, bool exclusive)
 {
     (void)s;
-    return is(PLANT_EXCLUSIVE) && strcmp(service, "solo") == 0;
+    return exclusive && !is(PLANT_NO_LEASE);
+}
+
+int64_t plant_until(const struct sim *s, const struct sim_node *n, int64_t until_ms)
+{
+    return is(PLANT_RECEIPT) && until_ms > 0 ? lease_holder_until_ms(sim_local_ms(s, n)) : until_ms;
+}
+
+int plant_ask(int ask)
+{
+    return is(PLANT_DEAD_RENEWAL) && ask == AGENT_ASK_RELEASE ? AGENT_ASK_RENEW : ask;
+}
+
+bool plant_adopt(const struct sim *s)
+{
+    (void)s;
+    return is(PLANT_HASTY_ADOPT);
+}
+
+bool plant_deadline(const struct sim *s)
+{
+    (void)s;
+    return is(PLANT_NO_DEADLINE);
+}
+
+bool plant_door(const struct sim *s)
+{
+    (void)s;
+    return is(PLANT_FENCED);
+}
+
+bool plant_promise(const struct sim *s, struct sk_str key)
+{
+    return is(PLANT_GRANT) && s->commits % 7 == 3 &&
+           sk_str_starts(key, SK_STR("/skerry/v1/leases/"));
 }
 
 int64_t plant_cpus(const struct sim *s, int64_t cpus)
@@ -136,6 +181,13 @@ bool plant_take(struct sim *s, struct control_event *ev, struct sk_arena *arena)
     const char *site = s->sites[s->nsites - 1].name;
 
     (void)arena;
+    for (size_t i = 0;
+         is(PLANT_EARLY_GRANT) && ev->kind == CONTROL_EV_LEASE && i < ev->u.lease.nasks; i++) {
+        struct control_lease_ask *ask = (struct control_lease_ask *)(uintptr_t)&ev->u.lease.asks[i];
+        if (ask->kind == CONTROL_ASK_RENEW && sim_chance(s, 0.2)) {
+            ask->kind = CONTROL_ASK_RELEASE;
+        }
+    }
     if (ev->kind != CONTROL_EV_BEAT || !deaf || !(is(PLANT_NEEDLESS) || is(PLANT_FALSE_SITE))) {
         return true;
     }
@@ -185,6 +237,15 @@ void plant_crash(struct sim *s, const struct sim_node *n)
     }
 }
 
+static void spoil_lease(const struct sim *s, struct sk_str value)
+{
+    char *at = memmem(value.ptr, value.len, "\"epoch\":", 8);
+
+    if (at && is(PLANT_REUSED) && s->controls[0].lives > 1 && at[8] > '1' && at[9] == ',') {
+        at[8]--;
+    }
+}
+
 void plant_list(struct sim *s, struct sim_store_answer *a)
 {
     static const char prefix[] = "/skerry/v1/nodes/";
@@ -192,6 +253,9 @@ void plant_list(struct sim *s, struct sim_store_answer *a)
     for (size_t i = 0; i < a->count; i++) {
         struct sk_str value = a->records[i].value;
         char *at = memmem(value.ptr, value.len, "\"drained\":true", 14);
+        if (sk_str_starts(a->records[i].key, SK_STR("/skerry/v1/leases/"))) {
+            spoil_lease(s, value);
+        }
         if (!sk_str_starts(a->records[i].key, sk_str(prefix))) {
             continue;
         }

@@ -14,7 +14,14 @@ void plant_choose(struct sim *s);
 bool plant_known(const char *name);
 /* Every name and the rule that must find it; NULL after the last. */
 const char *plant_name(size_t i, const char **ret_rule);
-bool plant_exclusive(const struct sim *s, const char *service);
+bool plant_exclusive(const struct sim *s, bool exclusive);
+int64_t plant_until(const struct sim *s, const struct sim_node *n, int64_t until_ms);
+int plant_ask(int ask);
+bool plant_adopt(const struct sim *s);
+bool plant_deadline(const struct sim *s);
+bool plant_door(const struct sim *s);
+/* True: the store says that it took the transaction, and did not. */
+bool plant_promise(const struct sim *s, struct sk_str key);
 int64_t plant_moves(const struct sim *s);
 void plant_plan(struct sim *s, const struct control_plan_job *job, struct plan *plan,
                 bool *verified);
@@ -31,7 +38,13 @@ char *plant_assign(struct sim *s, const struct sim_node *n, const char *body);
 #else
 #define plant_choose(s) ((void)(s))
 #define plant_known(name) ((void)(name), false)
-#define plant_exclusive(s, service) ((void)(s), (void)(service), false)
+#define plant_exclusive(s, exclusive) ((void)(s), (exclusive))
+#define plant_until(s, n, until_ms) (until_ms)
+#define plant_ask(ask) (ask)
+#define plant_adopt(s) (false)
+#define plant_deadline(s) (false)
+#define plant_door(s) (false)
+#define plant_promise(s, key) (false)
 #define plant_moves(s) ((s)->return_moves)
 #define plant_plan(s, job, plan, verified) ((void)0)
 #define plant_take(s, ev, arena) (true)

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "sim/agent.h"
+#include "sim/plant.h"
 
 /*
  * Programs, each under its shim, and their folders. They outlive the agent; they die with their
@@ -64,15 +65,33 @@ static uint32_t next_gen(const struct sim_node *n)
     return last + 1;
 }
 
-void sim_proc_start(struct sim *s, struct sim_node *n, const char *id, int64_t run,
+/* The lease of a run begins; its shim's timer, and what the work writes from then on. */
+static void begin_lease(struct sim *s, struct sim_node *n, struct sim_proc *p)
+{
+    size_t node = sim_index(s, n);
+    int64_t due_us = sim_until_local_us(s, n, p->until_ms);
+
+    p->writer = ++s->writers;
+    sim_post(s, due_us + sim_between(s, 0, SIM_LATE_US), SIM_EV_LEASE_DUE, SIM_MACHINE, node, 0,
+             p->gen, NULL);
+    sim_post(s, sim_between(s, 10, 120) * SIM_MS, SIM_EV_WRITE, SIM_MACHINE, node, 0, p->gen, NULL);
+}
+
+void sim_proc_start(struct sim *s, struct sim_node *n, const struct agent_command *c, int64_t run,
                     const char *hash)
 {
-    struct sim_proc *p = folder(n, id);
+    struct sim_proc *p = folder(n, c->id);
 
+    if (!p->there) {
+        p->epoch = c->epoch;
+        p->until_ms = plant_until(s, n, c->until_ms);
+    }
     sim_check_start(s, n, p, run);
     if (s->rule[0]) {
         return;
     }
+    p->offered_ms = 0;
+    p->lease_over = p->own_end = false;
     p->run = p->run_max = run;
     (void)snprintf(p->hash, sizeof(p->hash), "%s", hash);
     p->recorded = true;
@@ -84,6 +103,10 @@ void sim_proc_start(struct sim *s, struct sim_node *n, const char *id, int64_t r
     p->signal = 0;
     p->gen = next_gen(n);
     p->stubborn = s->fault[SIM_F_APP] && sim_chance(s, 0.1);
+    if (p->epoch > 0) {
+        begin_lease(s, n, p);
+        sim_chaos_starting(s, sim_index(s, n));
+    }
     sim_post(s, sim_between(s, 10, 120) * SIM_MS, SIM_EV_PROC_UP, SIM_MACHINE, sim_index(s, n), 0,
              p->gen, NULL);
 }
@@ -97,6 +120,7 @@ static void tell_exit(struct sim *s, struct sim_node *n, struct sim_proc *p)
     failed.reason = "it ended before it was ready";
     e.exit = p->exit;
     e.signal = p->signal;
+    e.lease_over = p->lease_over;
     e.reason = "ended";
     sim_agent_tell(s, n, &failed);
     sim_agent_tell(s, n, &e);
@@ -105,9 +129,75 @@ static void tell_exit(struct sim *s, struct sim_node *n, struct sim_proc *p)
 static void ended(struct sim *s, struct sim_node *n, struct sim_proc *p)
 {
     p->there = false;
+    p->own_end = true;
     p->state = SIM_PROC_DEAD;
     p->recorded_us = s->now_us;
     sim_check_gone(s, n, p);
+}
+
+/* ---- leases: what a shim does ---- */
+
+static bool overdue(const struct sim *s, const struct sim_node *n, const struct sim_proc *p)
+{
+    return p->epoch > 0 && sim_local_ms(s, n) >= p->until_ms;
+}
+
+/* An overdue lease is over, whoever comes first: a renewal that is read after it is too late. */
+static void extend(struct sim *s, struct sim_node *n, struct sim_proc *p)
+{
+    if (p->there && p->epoch > 0 && p->offered_ms > p->until_ms && !overdue(s, n, p)) {
+        p->until_ms = p->offered_ms;
+    }
+}
+
+void sim_proc_lease(struct sim *s, struct sim_node *n, const char *id, int64_t until_ms)
+{
+    struct sim_proc *p = sim_proc_find(n, id);
+
+    if (!p || !p->there) {
+        return;
+    }
+    p->offered_ms = until_ms > p->offered_ms ? until_ms : p->offered_ms;
+    if (p->state != SIM_PROC_STARTING) { /* else it is told when it is up */
+        sim_post(s, sim_between(s, 50, 500), SIM_EV_LEASE_LONGER, SIM_MACHINE, sim_index(s, n), 0,
+                 p->gen, NULL);
+    }
+}
+
+void sim_on_lease_longer(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *n = &s->nodes[e->a];
+    struct sim_proc *p = by_gen(n, e->x);
+
+    if (p) {
+        extend(s, n, p);
+    }
+}
+
+void sim_on_lease_due(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *n = &s->nodes[e->a];
+    struct sim_proc *p = by_gen(n, e->x);
+
+    if (!p || !p->there) {
+        return;
+    }
+    if (!overdue(s, n, p)) {
+        int64_t due_us = sim_until_local_us(s, n, p->until_ms);
+        sim_post(s, due_us + sim_between(s, 0, SIM_LATE_US), SIM_EV_LEASE_DUE, SIM_MACHINE, e->a, 0,
+                 e->x, NULL);
+        return;
+    }
+    if (plant_deadline(s)) {
+        return;
+    }
+    sim_say(s, "%s: the lease of %.8s ran out", n->name, p->id);
+    s->lapses++;
+    p->exit = -1;
+    p->signal = SIGKILL;
+    p->lease_over = true;
+    ended(s, n, p);
+    tell_exit(s, n, p);
 }
 
 void sim_on_proc_up(struct sim *s, struct sim_event *e)
@@ -122,6 +212,7 @@ void sim_on_proc_up(struct sim *s, struct sim_event *e)
     started.id = p->id;
     started.run = p->run;
     started.ok = p->state == SIM_PROC_STARTING;
+    extend(s, n, p); /* renewed while it started */
     if (s->fault[SIM_F_APP] && !s->healing && sim_chance(s, 0.05)) {
         p->exit = 127;
         ended(s, n, p);
@@ -168,6 +259,7 @@ void sim_proc_kill(struct sim *s, struct sim_node *n, struct sim_proc *p, const 
         p->exit = -1;
         p->signal = SIGKILL;
         ended(s, n, p);
+        p->own_end = false; /* its shim could not write it down */
         tell_exit(s, n, p);
     }
 }
@@ -191,7 +283,7 @@ void sim_procs_power_cut(struct sim *s, struct sim_node *n)
         if (p->there) {
             p->exit = -1;
             p->signal = SIGKILL;
-            p->there = false;
+            p->there = p->own_end = false;
             p->state = SIM_PROC_DEAD;
             sim_check_gone(s, n, p);
         }

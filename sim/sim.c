@@ -200,7 +200,7 @@ static bool alive(const struct sim *s, const struct sim_event *e)
 static bool timer(enum sim_kind kind)
 {
     return kind == SIM_EV_TICK || kind == SIM_EV_BEAT || kind == SIM_EV_PROBE ||
-           kind == SIM_EV_HOUSE || kind == SIM_EV_AGENT_TICK;
+           kind == SIM_EV_HOUSE || kind == SIM_EV_AGENT_TICK || kind == SIM_EV_WRITE;
 }
 
 /* What comes while a process stands still waits for it: its timers first, then its sockets. */
@@ -210,10 +210,16 @@ static bool waits(struct sim *s, struct sim_event *e)
     int64_t until = e->owner == SIM_DAEMON  ? n->daemon_pause_us
                     : e->owner == SIM_AGENT ? n->agent_pause_us
                                             : 0;
+    if (e->owner != SIM_WORLD && n->sleep_us > until) {
+        until = n->sleep_us;
+    }
     if (until < s->now_us) {
         return false;
     }
     e->at_us = until + (timer((enum sim_kind)e->kind) ? 1 : 2);
+    if (e->kind == SIM_EV_LEASE_DUE) { /* an overdue timer fires before long, not at once */
+        e->at_us = until + sim_between(s, 0, SIM_LATE_US);
+    }
     e->seq = s->seq++;
     sim_heap_push(&s->heap, e);
     return true;
@@ -252,6 +258,12 @@ static void (*const handlers[SIM_EV_KIND_COUNT])(struct sim *s, struct sim_event
     [SIM_EV_AGENT_OBS] = sim_on_agent_obs,
     [SIM_EV_PROC_UP] = sim_on_proc_up,
     [SIM_EV_PROC_END] = sim_on_proc_end,
+    [SIM_EV_LEASE_UP] = sim_on_lease_up,
+    [SIM_EV_LEASE_DOWN] = sim_on_lease_down,
+    [SIM_EV_LEASE_LONGER] = sim_on_lease_longer,
+    [SIM_EV_LEASE_DUE] = sim_on_lease_due,
+    [SIM_EV_WRITE] = sim_on_write,
+    [SIM_EV_WRITTEN] = sim_on_written,
     [SIM_EV_ASK] = sim_on_ask,
     [SIM_EV_ECHO] = sim_on_echo,
     [SIM_EV_ARRIVE] = sim_on_arrive,
@@ -283,6 +295,15 @@ void sim_until(struct sim *s, int64_t at_us)
 
 /* ---- a run ---- */
 
+/* Renewals of leases come and go for ever: a look is taken between two of them. */
+static const char *look(struct sim *s)
+{
+    for (int i = 0; i < 40 && sim_control_busy(s) && !s->rule[0]; i++) {
+        sim_until(s, s->now_us + 3 * SIM_MS);
+    }
+    return sim_not_converged(s);
+}
+
 static void converge(struct sim *s)
 {
     int64_t end = s->now_us + CONVERGE_US, since = 0;
@@ -290,7 +311,7 @@ static void converge(struct sim *s)
 
     while (s->now_us < end && !s->rule[0]) {
         sim_until(s, s->now_us + LOOK_US);
-        why = sim_not_converged(s);
+        why = look(s);
         if (why) {
             since = 0;
         } else if (since == 0) {

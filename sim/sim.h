@@ -37,8 +37,14 @@
 #define SIM_PROJECTS 3
 #define SIM_ROWS 96 /* instances of one node */
 #define SIM_TARGETS 64
+#define SIM_LATE_US                                                              \
+    (40 * INT64_C(1000)) /* a shim's timer fires at most so late: docs/leases.md \
+                          */
 #define SIM_RULES(X)                                                                         \
     X(EXCLUSIVE, "exclusive", "exclusive work never runs twice")                             \
+    X(EPOCH, "epoch", "epochs rise, none comes twice, and who runs was granted its own")     \
+    X(GRANT, "grant", "a lease is promised only when it is committed")                       \
+    X(FENCED, "fenced", "what compares epochs takes no older write after a newer one")       \
     X(CAPACITY, "capacity", "no node over its capacity")                                     \
     X(ACKED, "acked", "no acknowledged apply is lost")                                       \
     X(REFUSED, "refused-plan", "a plan that the verifier refuses is never applied")          \
@@ -75,6 +81,7 @@ enum sim_rule {
     X(DRIFT, "drifting clocks")          \
     X(STEP, "clock steps")               \
     X(PAUSE, "pauses")                   \
+    X(SLEEP, "machines that sleep")      \
     X(STORE_SLOW, "slow store")          \
     X(STORE_DOWN, "store unavailable")   \
     X(STORE_DOUBT, "commits in doubt")   \
@@ -101,28 +108,34 @@ enum sim_fault {
 /* ---- events ---- */
 
 enum sim_kind {
-    SIM_EV_TICK,        /* a control's timer; node */
-    SIM_EV_STORE,       /* an answer of the store */
-    SIM_EV_PLAN,        /* an answer of the planner */
-    SIM_EV_HOUSE,       /* a control looks after its channels */
-    SIM_EV_DAEMON_UP,   /* skerryd starts */
-    SIM_EV_BEAT,        /* skerryd's 250 ms */
-    SIM_EV_PROBE,       /* its probes' 250 ms */
-    SIM_EV_CONNECT,     /* it tries to connect to control b */
-    SIM_EV_AGENT_UP,    /* the agent starts */
-    SIM_EV_AGENT_TICK,  /* its timer */
-    SIM_EV_AGENT_EVENT, /* something that it waited for */
-    SIM_EV_AGENT_OBS,   /* it tells skerryd what changed */
-    SIM_EV_PROC_UP,     /* a program runs */
-    SIM_EV_PROC_END,    /* a program ends */
-    SIM_EV_ASK,         /* a probe from a arrives at b */
-    SIM_EV_ECHO,        /* its echo arrives at a from b */
-    SIM_EV_ARRIVE,      /* a message arrives */
-    SIM_EV_RETRY,       /* a channel sends again what was lost */
-    SIM_EV_BOOT,        /* a machine boots */
-    SIM_EV_FAULT,       /* the next fault */
-    SIM_EV_HEAL,        /* the end of one */
-    SIM_EV_USER,        /* somebody asks for something */
+    SIM_EV_TICK,         /* a control's timer; node */
+    SIM_EV_STORE,        /* an answer of the store */
+    SIM_EV_PLAN,         /* an answer of the planner */
+    SIM_EV_HOUSE,        /* a control looks after its channels */
+    SIM_EV_DAEMON_UP,    /* skerryd starts */
+    SIM_EV_BEAT,         /* skerryd's 250 ms */
+    SIM_EV_PROBE,        /* its probes' 250 ms */
+    SIM_EV_CONNECT,      /* it tries to connect to control b */
+    SIM_EV_AGENT_UP,     /* the agent starts */
+    SIM_EV_AGENT_TICK,   /* its timer */
+    SIM_EV_AGENT_EVENT,  /* something that it waited for */
+    SIM_EV_AGENT_OBS,    /* it tells skerryd what changed */
+    SIM_EV_PROC_UP,      /* a program runs */
+    SIM_EV_PROC_END,     /* a program ends */
+    SIM_EV_LEASE_UP,     /* an agent's asks reach skerryd */
+    SIM_EV_LEASE_DOWN,   /* an answer reaches the agent */
+    SIM_EV_LEASE_LONGER, /* a renewal reaches a shim */
+    SIM_EV_LEASE_DUE,    /* a shim's timer */
+    SIM_EV_WRITE,        /* exclusive work writes to what it protects */
+    SIM_EV_WRITTEN,      /* ... and it arrives there */
+    SIM_EV_ASK,          /* a probe from a arrives at b */
+    SIM_EV_ECHO,         /* its echo arrives at a from b */
+    SIM_EV_ARRIVE,       /* a message arrives */
+    SIM_EV_RETRY,        /* a channel sends again what was lost */
+    SIM_EV_BOOT,         /* a machine boots */
+    SIM_EV_FAULT,        /* the next fault */
+    SIM_EV_HEAL,         /* the end of one */
+    SIM_EV_USER,         /* somebody asks for something */
     SIM_EV_KIND_COUNT
 };
 
@@ -145,7 +158,16 @@ struct sim_heap {
 
 /* ---- the network ---- */
 
-enum sim_message_kind { SIM_HELLO, SIM_BEAT, SIM_OBSERVE, SIM_ASSIGN, SIM_PING, SIM_CLOSE };
+enum sim_message_kind {
+    SIM_HELLO,
+    SIM_BEAT,
+    SIM_OBSERVE,
+    SIM_LEASE,
+    SIM_ASSIGN,
+    SIM_LEASED,
+    SIM_PING,
+    SIM_CLOSE
+};
 
 struct sim_heard {
     uint8_t node;
@@ -174,7 +196,8 @@ struct sim_message {
     size_t nheard;
     struct sim_row *rows;
     size_t nrows;
-    struct sk_buf bytes; /* an assignment; in a world that encodes: any frame, with its length */
+    /* an assignment, asks, answers: the frame; in a world that encodes any, with its length */
+    struct sk_buf bytes;
 };
 
 struct sim_pipe { /* one direction of a channel: in order, nothing lost while it lives */
@@ -219,6 +242,12 @@ struct sim_proc { /* an instance's folder and the program in it: outlives the ag
     int64_t cpus, memory;
     size_t work; /* index of sim.works */
     uint32_t gen;
+    /* exclusive work; local times */
+    int64_t epoch, until_ms; /* epoch 0: no lease */
+    int64_t offered_ms;      /* what its agent last told its shim */
+    bool lease_over;         /* its shim ended it for that */
+    bool own_end;            /* the record of its end is the shim's own word */
+    uint64_t writer;         /* this run, among all of the world */
     struct sim_proc *next;
 };
 
@@ -238,6 +267,7 @@ struct sim_node {
     uint32_t machine_gen, daemon_gen, agent_gen;
     bool machine_up, daemon_up, agent_up, joined;
     int64_t daemon_pause_us, agent_pause_us; /* until when; 0 not */
+    int64_t sleep_us;                        /* the whole machine; a time gone by: when it woke */
     bool daemon_woke;
     int64_t trouble_us; /* the last moment at which a fault touched it; see check.c */
     int touched;        /* faults under way that touch it */
@@ -270,8 +300,11 @@ struct sim_node {
 struct sim_work { /* one replica of a service */
     char project[16], service[16];
     int64_t replica;
-    int running; /* programs that are there, anywhere */
-    bool exclusive;
+    int running;        /* programs that are there, anywhere */
+    int64_t epoch;      /* of the last grant that was committed */
+    int64_t epoch_run;  /* the highest that a program was started with */
+    int64_t door_epoch; /* the highest that what it writes to has seen, and whose */
+    uint64_t door_writer;
 };
 
 struct sim_record {
@@ -282,7 +315,8 @@ struct sim_record {
 struct sim_inst { /* an instance on record */
     char id[33];
     uint8_t node;
-    bool stopping, gone, bad;
+    bool stopping, gone, bad, exclusive;
+    int64_t epoch; /* of its last grant that was committed */
     size_t work;
     int64_t cpus, memory;
     char spec[72];
@@ -351,6 +385,7 @@ struct sim {
     uint64_t seq, hash, events;
     struct sim_heap heap;
     bool founding, healing, encode;
+    bool exclusive; /* declarations have exclusive work */
     /* the world */
     struct sim_site sites[SIM_SITES];
     size_t nsites;
@@ -399,6 +434,7 @@ struct sim {
     const char *rule; /* "" as long as nothing broke */
     int64_t broken_us;
     uint64_t moves, verdicts, failovers, restarts, acks, commits;
+    uint64_t writers, grants, lapses, late_writes; /* leased runs; ended by their shims; refused */
 };
 
 /* ---- sim.c ---- */
@@ -498,6 +534,8 @@ void sim_daemon_start(struct sim *s, struct sim_node *n);
 void sim_daemon_stop(struct sim *s, struct sim_node *n, bool quiet);
 void sim_machine_stop(struct sim *s, struct sim_node *n);
 void sim_on_boot(struct sim *s, struct sim_event *e);
+bool sim_asleep(const struct sim *s, const struct sim_node *n);
+bool sim_stalled(const struct sim *s, const struct sim_node *n); /* its skerryd does not run on */
 void sim_on_beat(struct sim *s, struct sim_event *e);
 void sim_on_probe(struct sim *s, struct sim_event *e);
 void sim_member_up(struct sim *s, struct sim_node *n, size_t control);
@@ -520,8 +558,13 @@ const struct agent_state *sim_agent_state(const struct sim_node *n); /* NULL: it
 
 /* ---- proc.c: programs and their folders ---- */
 struct sim_proc *sim_proc_find(const struct sim_node *n, const char *id);
-void sim_proc_start(struct sim *s, struct sim_node *n, const char *id, int64_t run,
+struct agent_command;
+void sim_proc_start(struct sim *s, struct sim_node *n, const struct agent_command *c, int64_t run,
                     const char *hash);
+/* Its agent tells its shim how long it may run. */
+void sim_proc_lease(struct sim *s, struct sim_node *n, const char *id, int64_t until_ms);
+void sim_on_lease_longer(struct sim *s, struct sim_event *e);
+void sim_on_lease_due(struct sim *s, struct sim_event *e);
 void sim_proc_signal(struct sim *s, struct sim_node *n, struct sim_proc *p, int64_t grace_ms);
 void sim_proc_kill(struct sim *s, struct sim_node *n, struct sim_proc *p, const char *why);
 void sim_proc_remove(struct sim_node *n, const char *id);
@@ -529,6 +572,18 @@ void sim_on_proc_up(struct sim *s, struct sim_event *e);
 void sim_on_proc_end(struct sim *s, struct sim_event *e);
 void sim_procs_power_cut(struct sim *s, struct sim_node *n);
 void sim_procs_release(struct sim_node *n);
+
+/* ---- lease.c: asks and answers on their way; what exclusive work writes to ---- */
+/* The asks of the step that the agent has just done. */
+void sim_lease_ask(struct sim *s, struct sim_node *n);
+void sim_on_lease_up(struct sim *s, struct sim_event *e);
+void sim_on_lease_down(struct sim *s, struct sim_event *e);
+bool sim_lease_read(struct sim *s, const struct sim_message *m, struct sk_arena *arena,
+                    struct control_event *ret);
+void sim_leased(struct sim *s, size_t control, const struct control_command *cmd);
+void sim_lease_take(struct sim *s, struct sim_node *n, const struct sim_message *m);
+void sim_on_write(struct sim *s, struct sim_event *e);
+void sim_on_written(struct sim *s, struct sim_event *e);
 
 /* ---- wire.c: the real frames, in a world that encodes ---- */
 struct sim_wire *sim_wire_new(const struct sim_node *n);
@@ -552,6 +607,7 @@ bool sim_ask(struct sim *s, struct control_request *r); /* and waits for the rep
 /* ---- chaos.c ---- */
 void sim_chaos_choose(struct sim *s);
 void sim_chaos_start(struct sim *s);
+void sim_chaos_starting(struct sim *s, size_t node); /* an agent starts exclusive work */
 void sim_on_fault(struct sim *s, struct sim_event *e);
 void sim_on_heal(struct sim *s, struct sim_event *e);
 void sim_heal_all(struct sim *s);
@@ -565,11 +621,17 @@ void sim_check_told(struct sim *s, size_t control, size_t node, const struct sim
                     size_t nheard);
 void sim_check_start(struct sim *s, struct sim_node *n, struct sim_proc *p, int64_t run);
 void sim_check_gone(struct sim *s, struct sim_node *n, struct sim_proc *p);
+void sim_check_lease_op(struct sim *s, const struct control_op *op);
+void sim_check_granted(struct sim *s, const char *id, int64_t epoch);
+void sim_check_leased_start(struct sim *s, struct sim_node *n, struct sim_proc *p);
+void sim_check_overrun(struct sim *s, const struct sim_node *n, const struct sim_proc *p);
 void sim_check_stop(struct sim *s, struct sim_node *n, const char *id, bool unfit, bool replaced);
 void sim_check_revision(struct sim *s, size_t control, const struct sim_store_answer *a);
+size_t sim_work_of(struct sim *s, struct sk_str project, struct sk_str service, int64_t replica);
 struct sim_inst *sim_inst_find(const struct sim *s, const char *id);
 bool sim_store_drained(const struct sim *s, size_t node);
 void sim_trouble(struct sim *s, size_t node);
+bool sim_control_busy(const struct sim *s);
 const char *sim_not_converged(struct sim *s); /* NULL: it is; else why not */
 void sim_check_release(struct sim *s);
 

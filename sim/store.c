@@ -179,6 +179,12 @@ static void commit(struct sim *s, struct job *job)
         a->result = CONTROL_TXN_CONFLICT;
         return;
     }
+    if (job->nops > 0 && plant_promise(s, job->ops[0].key)) {
+        s->commits++;
+        a->revision = st->revision + 1;
+        a->result = CONTROL_TXN_OK;
+        return;
+    }
     st->revision++;
     for (size_t i = 0; i < job->nops; i++) {
         struct control_op op = {job->ops[i].remove, job->ops[i].key, job->ops[i].value};

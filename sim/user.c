@@ -59,7 +59,7 @@ static bool reachable(const struct sim *s)
 {
     const struct sim_node *n = &s->nodes[s->controls[0].node];
     return s->controls[0].c && control_is_loaded(s->controls[0].c) && n->daemon_up &&
-           n->daemon_pause_us < s->now_us;
+           !sim_stalled(s, n);
 }
 
 static void send(struct sim *s, struct control_request *r)
@@ -106,7 +106,7 @@ static void must(struct sim *s, struct control_request *r, const char *what)
 
 struct shape {
     int services;
-    bool bad, policy, modest;
+    bool bad, policy, modest, exclusive;
 };
 
 static void declare(struct sim *s, int project, const struct shape *shape, int64_t number,
@@ -117,7 +117,7 @@ static void declare(struct sim *s, int project, const struct shape *shape, int64
         bool solo = i == 2;
         int64_t replicas = solo ? 1 : shape->modest ? 2 : sim_between(s, 0, 6);
         bool bad = shape->bad && i == 0;
-        bool exec = !solo && sim_chance(s, 0.3);
+        bool exec = (!solo || shape->exclusive) && sim_chance(s, 0.3);
         double cpus = shape->modest ? 0.25 : 0.25 * (double)sim_between(s, 1, 6);
         int64_t mib = shape->modest ? 64 : 64 * sim_between(s, 1, 8);
         sk_buf_printf(out, "%s\"%s\":{", i ? "," : "", service_names[i]);
@@ -139,6 +139,9 @@ static void declare(struct sim *s, int project, const struct shape *shape, int64
                 sk_buf_printf(out, ",\"survive\":{\"sites\":1,\"keep\":%" PRId64 "}", replicas / 2);
             }
             sk_buf_adds(out, "}");
+        }
+        if (solo && shape->exclusive) {
+            sk_buf_adds(out, ",\"x-skerry\":{\"exclusive\":true}");
         }
         if (i == 1 && shape->modest) {
             sk_buf_printf(out, ",\"depends_on\":[\"web\"]");
@@ -173,12 +176,13 @@ static void random_apply(struct sim *s)
 {
     int project = (int)sim_below(s, SIM_PROJECTS);
     struct shape shape = {(int)sim_between(s, 1, 3), s->fault[SIM_F_APP] && sim_chance(s, 0.2),
-                          sim_chance(s, 0.5), false};
+                          sim_chance(s, 0.5), false, s->exclusive && sim_chance(s, 0.9)};
     struct sim_version *v = version_new(s, project);
     struct sk_buf text = SK_BUF_INIT;
     struct control_request r;
     struct sk_str str;
 
+    shape.services = shape.exclusive && sim_chance(s, 0.7) ? 3 : shape.services;
     declare(s, project, &shape, v->number, &text);
     str = sk_buf_str(&text);
     apply_request(&r, &str);
@@ -270,7 +274,7 @@ static bool ask_delete(struct sim *s, int project)
 static bool final_project(struct sim *s, int project)
 {
     for (int i = 0; i < 6 && !s->rule[0]; i++) {
-        struct shape shape = {2 + project % 2, false, i < 3, true};
+        struct shape shape = {s->exclusive ? 3 : 2 + project % 2, false, i < 3, true, s->exclusive};
         struct sim_version *v = version_new(s, project);
         struct sk_buf text = SK_BUF_INIT;
         struct control_request r;

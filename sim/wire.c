@@ -120,6 +120,8 @@ void sim_wire_encode(struct sim *s, struct sim_message *m)
         observed_write(&n->wire->observed, &json);
         break;
     case SIM_ASSIGN:
+    case SIM_LEASE:
+    case SIM_LEASED:
         sk_buf_addstr(&json, sk_buf_str(&m->bytes));
         sk_buf_clear(&m->bytes);
         break;
@@ -149,7 +151,7 @@ bool sim_wire_decode(struct sim *s, struct sim_message *m, struct sk_arena *aren
 
     if (ok && m->kind == SIM_HELLO) {
         ok = decode_hello(&frame, n);
-    } else if (ok && m->kind == SIM_ASSIGN) {
+    } else if (ok && (m->kind == SIM_ASSIGN || m->kind == SIM_LEASE || m->kind == SIM_LEASED)) {
         struct sk_buf payload = SK_BUF_INIT;
         sk_buf_addstr(&payload, frame.bytes);
         sk_buf_release(&m->bytes);

@@ -118,6 +118,15 @@ void lease_ask_add(struct agent *agent, const struct agent_command *command);
 void lease_asks_send(struct agent *agent); /* those of the step that has just been carried out */
 void lease_extend(struct work *work, int64_t until_ms);
 int frame_take_leased(struct agent *agent, const struct sk_node *tree, struct sk_err *err);
+/* The frames themselves, without an agent: one row, all of them (empties `asks`), and back. *ret is
+ * the list of answers, NULL where they are for another life of the agent than `from`. */
+void lease_ask_write(const struct agent_command *command, struct sk_buf *asks);
+void lease_frame_write(const char *from, int64_t seq, struct sk_buf *asks, struct sk_buf *out);
+int lease_frame_check(const struct sk_node *tree, const char *from, const struct sk_node **ret,
+                      struct sk_err *err);
+/* False: it is no answer. `id` keeps what ret->id points to. */
+bool lease_answer_read(const struct sk_node *tree, const struct sk_node *row, char id[AGENT_ID_MAX],
+                       struct agent_event *ret);
 
 /* ---- exec.c, oci.c: what is particular to a driver ---- */
 /* The shim's argv and environment for this start. Vectors of sk_xmalloc'ed strings, NULL at the
