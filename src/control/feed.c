@@ -10,8 +10,9 @@
  * may already hold them; after that, those that are newer than what is known are taken over, a
  * revision at a time and in the order in which records need each other. If some were lost, or the
  * state became another one, the whole is read again, until the reading is at least as new as what
- * was said to be lost. A leader has no use for any of it: what is committed is what it committed,
- * and if it is not, its next transaction fails.
+ * was said to be lost. A leader takes nothing over: what is committed is what it committed, and if
+ * it is not, its next transaction fails. It only remembers how far it was told, since a reading
+ * that began before that is not the whole: what it was told meanwhile is not told again.
  */
 #define WAITING_MAX 20000
 #define WAITING_BYTES_MAX (32u * 1024 * 1024)
@@ -134,7 +135,6 @@ void ctl_feed_step(struct control *c)
 
     if (c->leader.leads) {
         ctl_feed_clear(c);
-        f->need_rev = 0;
         return;
     }
     if (c->loading || c->pending != NULL) {
@@ -172,6 +172,12 @@ void ctl_changed(struct control *c, const struct control_event *ev)
 
     f->seen = true;
     if (c->leader.leads) {
+        /* Its own, or of somebody who deposed it before it noticed. Nobody tells it again: so only
+         * a reading that is as new will do, should it have to read. */
+        if (sk_str_is(ev->u.changed.store_id, c->store_id)) {
+            f->told = ctl_i64_max(f->told, ev->u.changed.revision);
+            f->need_rev = ctl_i64_max(f->need_rev, f->told);
+        }
         return;
     }
     if (!sk_str_is(ev->u.changed.store_id, c->store_id)) {

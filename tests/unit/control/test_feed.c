@@ -249,6 +249,28 @@ static void a_takeover_that_fails_is_tried_again(void **state)
     assert_int_equal(s->txns, 2); /* it knows of the sign of life by then */
 }
 
+/* A leader that was deposed and does not know it is told, once, what its heir commits; the reading
+ * that it then asks for may have begun before that. */
+static void told_while_it_took_itself_for_the_leader(void **state)
+{
+    struct scene *s = *state;
+
+    pass(s, 1010);
+    done(s, CONTROL_TXN_OK, 4);
+    assert_true(control_leads(s->c));
+    pass(s, 260);
+    assert_int_equal(s->txns, 2);
+    done(s, CONTROL_TXN_CONFLICT, 0);
+    assert_int_equal(s->loads, 1);
+    bump(s, 7);
+    load(s, "one", 5);
+    assert_int_equal(s->loads, 2); /* that was not the whole */
+    assert_true(control_leads(s->c));
+    load(s, "one", 7);
+    assert_int_equal(s->loads, 2);
+    assert_false(control_leads(s->c));
+}
+
 static void reads_again_when_some_was_lost(void **state)
 {
     struct scene *s = *state;
@@ -418,6 +440,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(follows_and_takes_over, begin, end),
         cmocka_unit_test_setup_teardown(told_of_its_own_first, begin, end),
         cmocka_unit_test_setup_teardown(a_takeover_that_fails_is_tried_again, begin, end),
+        cmocka_unit_test_setup_teardown(told_while_it_took_itself_for_the_leader, begin, end),
         cmocka_unit_test_setup_teardown(reads_again_when_some_was_lost, begin, end),
         cmocka_unit_test_setup_teardown(never_goes_back, begin, end),
         cmocka_unit_test_setup_teardown(takes_a_revision_as_a_whole, begin, end),
