@@ -285,10 +285,18 @@ static void notes_step(struct control *c)
 
 static void decide(struct control *c)
 {
+    bool turn = c->pending == NULL;
+    bool leases_first = turn && !c->leased_last;
+
     if (!ctl_leader_step(c)) {
         return;
     }
-    ctl_lease_step(c); /* first: a renewal that comes late kills */
+    /* A renewal that comes late kills. But where commits are slow there is always one to make: so
+     * leases and everything else take turns. */
+    if (leases_first) {
+        ctl_lease_step(c);
+    }
+    c->leased_last = turn ? c->pending != NULL : c->leased_last;
     ctl_jobs_step(c);
     ctl_drill_step(c);
     ctl_failover_step(c);
@@ -304,6 +312,10 @@ static void decide(struct control *c)
     ctl_return_step(c);
     ctl_address_step(c);
     notes_step(c);
+    if (turn && !leases_first) {
+        ctl_lease_step(c);
+    }
+    ctl_leader_bump(c);
 }
 
 static int take_event(struct control *c, const struct control_event *ev, struct sk_err *err)

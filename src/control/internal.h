@@ -533,6 +533,7 @@ struct control {
     struct ctl_unheard *unheard;
     size_t nunheard, capunheard;
     int64_t next_unheard_ms;
+    bool leased_last;                     /* the last transaction was of leases: others' turn */
     bool asked;                           /* some node's asks are not all answered */
     int64_t next_lease_ms;                /* no renewals are committed before */
     int64_t lease_free_ms;                /* when the next lease that somebody waits for is free */
@@ -784,6 +785,8 @@ void ctl_leader_clear(struct control *c);
 void ctl_leader_fence(struct control *c, struct ctl_txn *t, struct control_txn *ret);
 /* Whether this control may decide. Takes the key over when it can. */
 bool ctl_leader_step(struct control *c);
+/* A sign of life by itself, where one is due and nothing that was decided carries it. */
+void ctl_leader_bump(struct control *c);
 
 /* lease.c */
 void ctl_lease_asked(struct control *c, const struct control_event *ev);

@@ -150,6 +150,18 @@ static int64_t next_term(const struct control *c)
     return same ? l->term + 1 : ctl_i64_max(l->term + 1, c->wall_ms / 1000);
 }
 
+void ctl_leader_bump(struct control *c)
+{
+    struct ctl_leader *l = &c->leader;
+
+    if (c->pending == NULL && ctl_shared(c) && c->now_ms >= l->next_bump_ms) {
+        struct ctl_txn *t = ctl_txn_new(NULL);
+        put(c, t, l->term);
+        l->next_bump_ms = c->now_ms + CTL_LEADER_BUMP_MS;
+        ctl_txn_send(c, t);
+    }
+}
+
 bool ctl_leader_step(struct control *c)
 {
     struct ctl_leader *l = &c->leader;
@@ -159,12 +171,6 @@ bool ctl_leader_step(struct control *c)
     }
     if (l->leads) {
         l->next_look_ms = INT64_MAX;
-        if (ctl_shared(c) && c->now_ms >= l->next_bump_ms) {
-            struct ctl_txn *t = ctl_txn_new(NULL);
-            put(c, t, l->term);
-            l->next_bump_ms = c->now_ms + CTL_LEADER_BUMP_MS;
-            ctl_txn_send(c, t);
-        }
         return true;
     }
     if (!may_take(c)) {

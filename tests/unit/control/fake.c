@@ -391,7 +391,11 @@ static void load(struct fake *f)
 static void control_make(struct fake *f)
 {
     struct control_config cfg = {
-        .node = sk_str(f->own), .seed = f->seed, .return_moves = f->return_moves};
+        .node = sk_str(f->own),
+        .seed = f->seed,
+        .return_moves = f->return_moves,
+        .shared = f->shared,
+    };
     struct sk_err err = {0};
     memset(cfg.secret, 7, sizeof(cfg.secret));
     assert_int_equal(control_new(&cfg, &f->c, &err), 0);

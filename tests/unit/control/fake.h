@@ -79,6 +79,7 @@ struct fake {
     int64_t revision;
     int fail_txns; /* the next so many fail */
     bool conflict_next;
+    bool shared; /* from the next start of control on: as if others used the state too */
     struct fake_pending *queue;
     uint64_t seq, next_request;
     struct fake_agent agents[FAKE_NODES];

@@ -271,6 +271,40 @@ static void only_the_holder_speaks_for_it(void **state)
     done(f);
 }
 
+/* Where commits are slow there is always a renewal to make: everything else has its turn all the
+ * same, and nobody loses a lease by it. */
+static void renewals_leave_room_for_others(void **state)
+{
+    static const char *const names[] = {"jobs", "more", "past", "soon", "then", "work"};
+    struct fake *f = fake_new(11);
+
+    fake_three_sites(f, 2);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char text[400];
+        (void)snprintf(text, sizeof(text),
+                       "{\"name\":\"%s\",\"services\":{\"worker\":{\"command\":[\"/bin/w\"],"
+                       "\"deploy\":{\"resources\":{\"limits\":{\"cpus\":\"3\"}}},"
+                       "\"x-skerry\":{\"exclusive\":true}}}}",
+                       names[i]);
+        fake_must_apply(f, text); /* one on each node */
+    }
+    f->shared = true;
+    fake_restart_control(f);
+    fake_run(f, 10000);
+    size_t granted = fake_event_count(f, "lease_granted");
+    f->commit_ms = 300; /* longer than the leader's signs of life are apart */
+    for (int i = 0; i < 5; i++) {
+        int64_t asked_ms = f->now_ms;
+        uint64_t request = fake_set(f, CONTROL_REQ_NODE_SET, "fra-1", "",
+                                    i % 2 ? "{\"price_hour\":1}" : "{\"price_hour\":2}");
+        assert_int_equal(fake_wait(f, request)->code, 0);
+        assert_true(f->now_ms - asked_ms < 2000);
+        fake_run(f, 3000);
+    }
+    assert_int_equal(fake_event_count(f, "lease_granted"), granted);
+    done(f);
+}
+
 static void times_leave_the_guard(void **state)
 {
     /* the slowest holder and the fastest leader that the drift allows, read in whole milliseconds
@@ -294,6 +328,7 @@ int main(void)
         cmocka_unit_test(nothing_is_promised_uncommitted),
         cmocka_unit_test(lost_grant_is_not_repeated),
         cmocka_unit_test(only_the_holder_speaks_for_it),
+        cmocka_unit_test(renewals_leave_room_for_others),
         cmocka_unit_test(times_leave_the_guard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
