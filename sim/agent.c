@@ -125,7 +125,7 @@ static void execute(struct sim *s, struct sim_node *n, const struct agent_comman
         sim_proc_remove(n, c->id);
         break;
     case AGENT_LEASE:
-        sim_proc_lease(s, n, c->id, plant_until(s, n, c->until_ms));
+        sim_proc_lease(s, n, c->id, c->until_ms);
         break;
     case AGENT_ASK:
         sim_agent_ask(n, c);

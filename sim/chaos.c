@@ -48,8 +48,17 @@ static void choose_nodes(struct sim *s)
             INT64_C(1790000000) * SIM_S - n->clock.local_us + sim_between(s, -2000, 2000) * SIM_MS;
         n->wire = s->encode ? sim_wire_new(n) : NULL;
     }
-    s->ncontrols = 1;
-    s->controls[0].node = 0;
+}
+
+/* Control nodes stand in different sites: the first node of each. */
+static void choose_controls(struct sim *s)
+{
+    uint64_t kind = sim_below(s, 10);
+
+    s->ncontrols = kind < 3 ? 1 : kind == 9 && s->nsites == 5 ? 5 : 3;
+    for (size_t i = 0; i < s->ncontrols; i++) {
+        s->controls[i].node = (uint8_t)i;
+    }
 }
 
 static void choose_weather(struct sim *s)
@@ -88,9 +97,10 @@ void sim_chaos_choose(struct sim *s)
     }
     choose_sites(s);
     choose_nodes(s);
+    choose_controls(s);
     choose_weather(s);
-    sim_say(s, "%zu nodes in %zu sites, control on %s (%s)%s%s", s->nnodes, s->nsites,
-            s->nodes[0].name, s->sites[0].full ? "full" : "control only",
+    sim_say(s, "%zu nodes in %zu sites, control on %zu of them, first on %s (%s)%s%s", s->nnodes,
+            s->nsites, s->ncontrols, s->nodes[0].name, s->sites[0].full ? "full" : "control only",
             s->exclusive ? ", with exclusive work" : "",
             s->encode ? ", every message is encoded" : "");
     for (int f = 0; f < SIM_FAULT_COUNT; f++) {
@@ -342,6 +352,57 @@ static void blackout(struct sim *s)
     }
 }
 
+/* Mostly the one that leads. */
+static size_t some_control(struct sim *s)
+{
+    int leader = sim_leader(s);
+    bool any = leader < 0 || sim_chance(s, 0.3);
+
+    return s->controls[any ? sim_below(s, s->ncontrols) : (size_t)leader].node;
+}
+
+/* Its machine cut off from those of the other control nodes, or one of its ways, not from nodes. */
+static void cut_control(struct sim *s, size_t node, int64_t us)
+{
+    struct cut cut = {0};
+    uint64_t ways = sim_below(s, 3);
+
+    for (size_t i = 0; i < s->ncontrols; i++) {
+        size_t other = s->controls[i].node;
+        cut.way[node][other] = other != node && ways != 1;
+        cut.way[other][node] = other != node && ways != 2;
+    }
+    sim_say(s, "-- %s is cut off from the other control nodes for %.1f s", s->nodes[node].name,
+            (double)us / 1e6);
+    cut_for(s, &cut, us);
+}
+
+static void trouble_leader(struct sim *s)
+{
+    size_t node = some_control(s);
+    int64_t us = sim_between(s, 500, sim_chance(s, 0.3) ? 20000 : 5000) * SIM_MS;
+    struct sim_node *n = &s->nodes[node];
+
+    switch (sim_below(s, 4)) {
+    case 0:
+        cut_control(s, node, us);
+        break;
+    case 1:
+        sleep_machine(s, node, us);
+        break;
+    case 2:
+        crash_machine(s, node, us);
+        break;
+    default:
+        if (n->daemon_up && n->daemon_pause_us < s->now_us + us) {
+            n->daemon_pause_us = n->trouble_us = s->now_us + us;
+            sim_say(s, "-- skerryd of %s stands still until %.3f", n->name,
+                    (double)n->daemon_pause_us / 1e6);
+        }
+        break;
+    }
+}
+
 static void inflict(struct sim *s, enum sim_fault f)
 {
     size_t node = sim_below(s, s->nnodes);
@@ -386,7 +447,10 @@ static void inflict(struct sim *s, enum sim_fault f)
         crash_site(s);
         break;
     case SIM_F_CRASH_CONTROL:
-        crash_daemon(s, s->controls[0].node);
+        crash_daemon(s, some_control(s));
+        break;
+    case SIM_F_LEADER:
+        trouble_leader(s);
         break;
     case SIM_F_APP:
         sicken(s);
@@ -401,7 +465,7 @@ static void inflict(struct sim *s, enum sim_fault f)
 static bool ambient(enum sim_fault f)
 {
     return f == SIM_F_LOSS || f == SIM_F_JITTER || f == SIM_F_DUP || f == SIM_F_DRIFT ||
-           f == SIM_F_DISK_LOSE || f == SIM_F_USER;
+           f == SIM_F_DISK_LOSE || f == SIM_F_USER || f == SIM_F_WATCH;
 }
 
 /* Half way between its decision and its shim's first word is where an agent knows least. */

@@ -335,9 +335,14 @@ static bool says(struct sk_str value, const char *what)
     return memmem(value.ptr, value.len, what, strlen(what)) != NULL;
 }
 
+/* What a deposed leader that does not know it decides never comes into force: check_leader.c. */
 void sim_check_commit(struct sim *s, size_t control, const struct control_txn *txn)
 {
+    if (sim_leader(s) != (int)control) {
+        return;
+    }
     s->ret_step = SIM_RET_NONE;
+    s->ret_control = control;
     for (size_t i = 0; i < txn->nops; i++) {
         const struct control_op *op = &txn->ops[i];
         if (op->remove) {
@@ -431,31 +436,35 @@ static void check_return(struct sim *s, size_t control)
 void sim_check_step(struct sim *s, size_t control)
 {
     struct sim_control *k = &s->controls[control];
+    bool leads = sim_leader(s) == (int)control;
 
     if (!control_is_loaded(k->c)) {
         return;
     }
     for (size_t i = 0; i < s->nsites; i++) {
         bool lost = sim_peek_site_lost(k->c, s->sites[i].name);
-        if (lost && !k->lost_before[i]) {
-            s->verdicts++;
+        if (lost && !k->lost_before[i]) { /* a standby judges too: it may lead next */
+            s->verdicts += leads;
             check_site(s, control, i);
-            if (s->o.weather) {
-                sim_fail(s, SIM_FALSE_SITE, "site %s is judged lost, and it was only the weather",
-                         s->sites[i].name);
-            }
+        }
+        if (lost && leads && s->o.weather) {
+            sim_fail(s, SIM_FALSE_SITE, "site %s is judged lost, and it was only the weather",
+                     s->sites[i].name);
         }
         k->lost_before[i] = lost;
     }
     for (size_t i = 0; i < s->nnodes; i++) {
         int64_t rev;
-        if (sim_peek_acked(k->c, s->nodes[i].name, &rev) && rev != s->nodes[i].assigned_rev) {
+        if (leads && sim_peek_acked(k->c, s->nodes[i].name, &rev) &&
+            rev != s->nodes[i].assigned_rev) {
             sim_fail(s, SIM_ASSIGNED,
                      "control takes assignment %" PRId64 " of %s for told, it has %" PRId64, rev,
                      s->nodes[i].name, s->nodes[i].assigned_rev);
         }
     }
-    check_return(s, control);
+    if (leads && s->ret_control == control) {
+        check_return(s, control);
+    }
 }
 
 void sim_check_told(struct sim *s, size_t control, size_t node, const struct sim_heard *heard,
@@ -471,10 +480,11 @@ void sim_check_revision(struct sim *s, size_t control, const struct sim_store_an
     struct sim_control *k = &s->controls[control];
     bool loaded = a->kind == CONTROL_EV_LOADED;
 
-    s->ret_committed = s->ret_step != SIM_RET_NONE;
+    if (s->ret_control == control) {
+        s->ret_committed = s->ret_step != SIM_RET_NONE && (loaded || a->result == CONTROL_TXN_OK);
+        s->ret_step = s->ret_committed ? s->ret_step : SIM_RET_NONE;
+    }
     if (!loaded && a->result != CONTROL_TXN_OK) {
-        s->ret_committed = false;
-        s->ret_step = SIM_RET_NONE;
         return;
     }
     if (loaded ? a->revision < k->revision_seen : a->revision <= k->revision_seen) {
@@ -482,7 +492,11 @@ void sim_check_revision(struct sim *s, size_t control, const struct sim_store_an
                  k->revision_seen);
     }
     k->revision_seen = a->revision;
-    for (int p = 0; loaded && p < SIM_PROJECTS; p++) {
+}
+
+void sim_check_listed(struct sim *s, const struct sim_store_answer *a)
+{
+    for (int p = 0; p < SIM_PROJECTS; p++) {
         char key[64];
         int64_t found = 0;
         (void)snprintf(key, sizeof(key), PREFIX "projects/%s", sim_project_name(p));

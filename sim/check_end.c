@@ -33,8 +33,10 @@ static const char *nodes_not_ready(const struct sim *s, const struct control *c)
         if (!n->machine_up || !n->daemon_up || !n->agent_up || !n->link) {
             return why("%s is not up", n->name);
         }
-        if (!n->chans[0].node_open || !n->chans[0].control_open) {
-            return why("%s is not connected", n->name);
+        for (size_t k = 0; k < s->ncontrols; k++) {
+            if (!n->chans[k].node_open || !n->chans[k].control_open) {
+                return why("%s is not connected", n->name);
+            }
         }
         if (sim_peek_node_lost(c, n->name)) {
             return why("control does not take %s for alive", n->name);
@@ -153,15 +155,16 @@ static void check_spread(struct sim *s, const struct project *decl, const struct
 
 bool sim_control_busy(const struct sim *s)
 {
-    const struct control *c = s->controls[0].c;
+    int leader = sim_leader(s);
+    const struct control *c = leader < 0 ? NULL : s->controls[leader].c;
 
-    return !c || !control_is_loaded(c) || !sim_peek_settled(c) ||
-           sim_peek_revision(c) != s->store.revision;
+    return !c || !sim_peek_settled(c, s->store.revision);
 }
 
 const char *sim_not_converged(struct sim *s)
 {
-    struct control *c = s->controls[0].c;
+    int leader = sim_leader(s);
+    struct control *c = leader < 0 ? NULL : s->controls[leader].c;
     struct sim_peek rows[256];
     const char * not ;
     bool overlay = false;

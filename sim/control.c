@@ -89,6 +89,7 @@ static void assign(struct sim *s, size_t control, const struct control_command *
     struct sim_message *m;
 
     sim_mix_bytes(s, cmd->u.assign.body.ptr, cmd->u.assign.body.len);
+    sim_check_term(s, control, cmd->u.assign.body);
     if (node < 0 || !s->nodes[node].chans[control].control_open) {
         return;
     }
@@ -306,6 +307,7 @@ void sim_control_start(struct sim *s, size_t control)
         .node = sk_str(s->nodes[k->node].name),
         .seed = sk_prng_u64(&s->prng),
         .return_moves = plant_moves(s),
+        .shared = s->ncontrols > 1,
     };
     struct sk_err err = {0};
 
@@ -318,7 +320,8 @@ void sim_control_start(struct sim *s, size_t control)
     k->stepping = false;
     memset(k->told, 0, sizeof(k->told));
     memset(k->lost_before, 0, sizeof(k->lost_before));
-    s->store.busy_us = 0;
+    k->busy_us = 0;
+    k->watching = k->watch_armed = false;
     if (control_new(&cfg, &k->c, &err) < 0) {
         sim_fail(s, SIM_BROKEN, "control does not start: %s", err.msg);
         return;

@@ -48,6 +48,7 @@ struct settings {
 
 struct result {
     uint64_t seed, hash, events, moves, verdicts, failovers, acks, commits;
+    uint64_t controls, leaders;                       /* control nodes; lives of them that led */
     uint64_t exclusive, grants, leased, lapses, late; /* worlds; leases; leased runs; see sim.h */
     double simulated_s, real_s;
     char rule[24], text[600];
@@ -116,6 +117,8 @@ static void run_seed(const struct settings *set, uint64_t seed, struct result *r
     ret->failovers = s->failovers;
     ret->acks = s->acks;
     ret->commits = s->commits;
+    ret->controls = s->ncontrols;
+    ret->leaders = s->leaders;
     ret->exclusive = s->exclusive;
     ret->grants = s->grants;
     ret->leased = s->writers;
@@ -201,6 +204,8 @@ static void tell(const struct settings *set, const struct result *r)
     sk_jw_kint(&w, "acknowledged", (int64_t)r->acks);
     sk_jw_kint(&w, "verdicts", (int64_t)r->verdicts);
     sk_jw_kint(&w, "moves", (int64_t)r->moves);
+    sk_jw_kint(&w, "controls", (int64_t)r->controls);
+    sk_jw_kint(&w, "leaders", (int64_t)r->leaders);
     if (r->exclusive) {
         sk_jw_kint(&w, "grants", (int64_t)r->grants);
         sk_jw_kint(&w, "leased_runs", (int64_t)r->leased);

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/term.h"
 #include "sim/plant.h"
 
 /*
@@ -160,6 +161,17 @@ static void take_probes(struct sim *s, struct sim_node *n, const struct sk_node 
     }
 }
 
+static void take_assign(struct sim *s, struct sim_node *n, const struct sim_message *m,
+                        const struct sk_node *root)
+{
+    take_probes(s, n, sk_map_seq(root, "probe"));
+    free(n->assign);
+    n->assign = sk_xstrndup(m->bytes.ptr, m->bytes.len);
+    if (!plant_mislay(s, n, sk_map_int(root, "rev", 0)) && n->link && n->agent_up) {
+        sim_agent_assign(s, n, n->assign, true);
+    }
+}
+
 void sim_member_take(struct sim *s, struct sim_message *m)
 {
     struct sim_node *n = &s->nodes[m->node];
@@ -173,19 +185,17 @@ void sim_member_take(struct sim *s, struct sim_message *m)
         sim_fail(s, SIM_BROKEN, "what control tells %s is no frame", n->name);
         return;
     }
-    if (m->kind == SIM_LEASED) {
-        sim_lease_take(s, n, m);
-        return;
-    }
     arena = sk_arena_new();
     if (sk_json_read(arena, "assign", sk_buf_str(&m->bytes), NULL, &root, NULL) < 0) {
-        sim_fail(s, SIM_BROKEN, "an assignment for %s is no JSON", n->name);
+        sim_fail(s, SIM_BROKEN, "what control tells %s is no JSON", n->name);
     } else {
-        take_probes(s, n, sk_map_seq(root, "probe"));
-        free(n->assign);
-        n->assign = sk_xstrndup(m->bytes.ptr, m->bytes.len);
-        if (!plant_mislay(s, n, sk_map_int(root, "rev", 0)) && n->link && n->agent_up) {
-            sim_agent_assign(s, n, n->assign, true);
+        if (!term_take(&n->term, sk_map_int(root, "term", -1))) {
+            sim_say(s, "%s does not hear control on %s, which is deposed", n->name,
+                    s->nodes[s->controls[m->control].node].name);
+        } else if (m->kind == SIM_LEASED) {
+            sim_lease_take(s, n, m);
+        } else {
+            take_assign(s, n, m, root);
         }
     }
     sk_arena_free(arena);

@@ -8,6 +8,11 @@
  * What control holds in memory, read without asking it: its queries write JSON, which is too slow
  * for checks at each step. Nothing here writes.
  */
+const char *sim_peek_own(const struct control *c)
+{
+    return c->leader.own;
+}
+
 bool sim_peek_site_lost(const struct control *c, const char *site)
 {
     for (size_t i = 0; i < c->nsites; i++) {
@@ -114,13 +119,21 @@ bool sim_peek_acked(const struct control *c, const char *node, int64_t *ret_rev)
     return false;
 }
 
-bool sim_peek_settled(const struct control *c)
+/* Signs of life and renewals come and go for ever: they change nothing else. */
+static bool routine(const struct ctl_txn *t)
 {
-    return c->pending == NULL && !c->loading && c->queue == NULL &&
-           c->jobs[CTL_SLOT_REQUEST] == NULL && c->jobs[CTL_SLOT_OWN] == NULL;
+    for (size_t i = 0; i < t->nops; i++) {
+        if (!sk_str_is(t->ops[i].key, CTL_PREFIX "leader") &&
+            !sk_str_starts(t->ops[i].key, SK_STR(CTL_PREFIX "leases/"))) {
+            return false;
+        }
+    }
+    return true;
 }
 
-int64_t sim_peek_revision(const struct control *c)
+bool sim_peek_settled(const struct control *c, int64_t revision)
 {
-    return c->revision;
+    return c->revision + (c->pending != NULL) >= revision &&
+           (c->pending == NULL || routine(c->pending)) && !c->loading && c->queue == NULL &&
+           c->jobs[CTL_SLOT_REQUEST] == NULL && c->jobs[CTL_SLOT_OWN] == NULL;
 }

@@ -7,7 +7,6 @@
 
 #include "agent/step.h"
 #include "base/mem.h"
-#include "model/lease.h"
 
 /* clang-format off */
 #define PLANTS(X)                                                                                \
@@ -20,6 +19,8 @@
     X(GRANT, "unkept-grant", "grant")            /* the store says that it took a grant */       \
     X(FENCED, "open-door", "fenced")             /* who is written to compares no epochs */      \
     X(DEAD_RENEWAL, "dead-renewal", "converge")  /* the lease of an ended run is renewed */      \
+    X(NO_FENCE, "no-fence", "leader")            /* the store compares nothing */                \
+    X(NO_HEIR, "no-heir", "takeover")            /* nobody can take the leader's key over */     \
     X(CAPACITY, "big-nodes", "capacity")         /* nodes say they have twice what they have */  \
     X(ACKED, "early-ack", "acked")               /* the store answers before it is durable */    \
     X(REFUSED, "blind-verifier", "refused-plan") /* a spoilt plan passes as verified */          \
@@ -108,9 +109,11 @@ bool plant_exclusive(const struct sim *s, bool exclusive)
     return exclusive && !is(PLANT_NO_LEASE);
 }
 
-int64_t plant_until(const struct sim *s, const struct sim_node *n, int64_t until_ms)
+void plant_receipt(const struct sim *s, const struct sim_node *n, struct agent_state *state)
 {
-    return is(PLANT_RECEIPT) && until_ms > 0 ? lease_holder_until_ms(sim_local_ms(s, n)) : until_ms;
+    for (size_t i = 0; is(PLANT_RECEIPT) && i < AGENT_ASKS_KEPT; i++) {
+        state->ask_sent_ms[i] = sim_local_ms(s, n);
+    }
 }
 
 int plant_ask(int ask)
@@ -204,6 +207,18 @@ bool plant_take(struct sim *s, struct control_event *ev, struct sk_arena *arena)
 
 /* ---- the store ---- */
 
+bool plant_compare(const struct sim *s)
+{
+    (void)s;
+    return is(PLANT_NO_FENCE);
+}
+
+bool plant_takeover(const struct sim *s, const char *own, struct sk_str key)
+{
+    return is(PLANT_NO_HEIR) && sk_str_is(key, "/skerry/v1/leader") && s->store.lead_id[0] &&
+           strcmp(own, s->store.lead_id) != 0;
+}
+
 static void forget_undo(void)
 {
     while (nundo > 0) {
@@ -229,7 +244,9 @@ void plant_keep(struct sim *s, struct sk_str key)
 
 void plant_crash(struct sim *s, const struct sim_node *n)
 {
-    if (is(PLANT_ACKED) && sim_index(s, n) == s->controls[0].node) {
+    int leader = sim_leader(s);
+
+    if (is(PLANT_ACKED) && leader >= 0 && sim_index(s, n) == s->controls[leader].node) {
         for (size_t i = 0; i < nundo; i++) {
             sim_store_undo(s, undo[i].key, undo[i].value);
         }
@@ -237,11 +254,11 @@ void plant_crash(struct sim *s, const struct sim_node *n)
     }
 }
 
-static void spoil_lease(const struct sim *s, struct sk_str value)
+static void spoil_lease(struct sk_str value)
 {
     char *at = memmem(value.ptr, value.len, "\"epoch\":", 8);
 
-    if (at && is(PLANT_REUSED) && s->controls[0].lives > 1 && at[8] > '1' && at[9] == ',') {
+    if (at && is(PLANT_REUSED) && at[8] > '1' && at[9] == ',') {
         at[8]--;
     }
 }
@@ -254,7 +271,9 @@ void plant_list(struct sim *s, struct sim_store_answer *a)
         struct sk_str value = a->records[i].value;
         char *at = memmem(value.ptr, value.len, "\"drained\":true", 14);
         if (sk_str_starts(a->records[i].key, SK_STR("/skerry/v1/leases/"))) {
-            spoil_lease(s, value);
+            if (s->controls[a->control].lives > 1) {
+                spoil_lease(value);
+            }
         }
         if (!sk_str_starts(a->records[i].key, sk_str(prefix))) {
             continue;
@@ -262,7 +281,7 @@ void plant_list(struct sim *s, struct sim_store_answer *a)
         if (is(PLANT_DRAINED) && at) {
             memcpy(at, "\"drained\":null", 14);
         }
-        if (is(PLANT_BROKEN) && s->controls[0].lives > 1) {
+        if (is(PLANT_BROKEN) && s->controls[a->control].lives > 1) {
             a->records[i].value.len /= 2;
         }
     }

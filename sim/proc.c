@@ -84,7 +84,7 @@ void sim_proc_start(struct sim *s, struct sim_node *n, const struct agent_comman
 
     if (!p->there) {
         p->epoch = c->epoch;
-        p->until_ms = plant_until(s, n, c->until_ms);
+        p->until_ms = c->until_ms;
     }
     sim_check_start(s, n, p, run);
     if (s->rule[0]) {

@@ -245,6 +245,7 @@ static void on_agent_up(struct sim *s, struct sim_event *e)
 
 static void (*const handlers[SIM_EV_KIND_COUNT])(struct sim *s, struct sim_event *e) = {
     [SIM_EV_TICK] = sim_on_tick,
+    [SIM_EV_WATCH] = sim_on_watch,
     [SIM_EV_STORE] = sim_on_store,
     [SIM_EV_PLAN] = sim_on_plan,
     [SIM_EV_HOUSE] = on_house,
@@ -352,6 +353,7 @@ static void run(struct sim *s)
         sim_say(s, "everything heals");
         s->healing = true;
         sim_heal_all(s);
+        sim_check_takeover(s);
         sim_until(s, s->now_us + 15 * SIM_S);
     }
     if (!s->rule[0] && sim_apply_final(s)) {
@@ -374,6 +376,7 @@ struct sim *sim_new(const struct sim_options *options)
     s->hash = UINT64_C(0xcbf29ce484222325);
     sk_prng_seed(&s->prng, options->seed * UINT64_C(0x100000001b3) + 7);
     s->now_us = 5 * SIM_S;
+    s->store.lead = -1;
     sim_chaos_choose(s);
     plant_choose(s);
     return s;

@@ -31,9 +31,7 @@
  */
 #define SIM_NODES 9
 #define SIM_SITES 5
-#define SIM_CONTROLS                                                             \
-    3 /* room for several control nodes; worlds have one as long as control does \
-       */
+#define SIM_CONTROLS 5
 #define SIM_PROJECTS 3
 #define SIM_ROWS 96 /* instances of one node */
 #define SIM_TARGETS 64
@@ -45,6 +43,8 @@
     X(EPOCH, "epoch", "epochs rise, none comes twice, and who runs was granted its own")     \
     X(GRANT, "grant", "a lease is promised only when it is committed")                       \
     X(FENCED, "fenced", "what compares epochs takes no older write after a newer one")       \
+    X(LEADER, "leader", "a deposed leader commits nothing; terms rise; one leads in a term") \
+    X(TAKEOVER, "takeover", "healed, somebody leads within 2 s")                             \
     X(CAPACITY, "capacity", "no node over its capacity")                                     \
     X(ACKED, "acked", "no acknowledged apply is lost")                                       \
     X(REFUSED, "refused-plan", "a plan that the verifier refuses is never applied")          \
@@ -82,11 +82,13 @@ enum sim_rule {
     X(STEP, "clock steps")               \
     X(PAUSE, "pauses")                   \
     X(SLEEP, "machines that sleep")      \
+    X(LEADER, "leaders in trouble")      \
     X(STORE_SLOW, "slow store")          \
     X(STORE_DOWN, "store unavailable")   \
     X(STORE_DOUBT, "commits in doubt")   \
     X(STORE_FOREIGN, "foreign writes")   \
     X(STORE_STALE, "stale reads")        \
+    X(WATCH, "late and lost watches")    \
     X(DISK_FULL, "full disks")           \
     X(DISK_LOSE, "unsynced writes lost") \
     X(CRASH_DAEMON, "daemon crashes")    \
@@ -109,6 +111,7 @@ enum sim_fault {
 
 enum sim_kind {
     SIM_EV_TICK,         /* a control's timer; node */
+    SIM_EV_WATCH,        /* changes of the store reach a control */
     SIM_EV_STORE,        /* an answer of the store */
     SIM_EV_PLAN,         /* an answer of the planner */
     SIM_EV_HOUSE,        /* a control looks after its channels */
@@ -269,6 +272,7 @@ struct sim_node {
     int64_t daemon_pause_us, agent_pause_us; /* until when; 0 not */
     int64_t sleep_us;                        /* the whole machine; a time gone by: when it woke */
     bool daemon_woke;
+    int64_t term;       /* the highest that came with what it was told; kept on its disk */
     int64_t trouble_us; /* the last moment at which a fault touched it; see check.c */
     int touched;        /* faults under way that touch it */
     int64_t phase_us;
@@ -322,15 +326,31 @@ struct sim_inst { /* an instance on record */
     char spec[72];
 };
 
+struct sim_change {
+    int64_t rev;
+    bool removed;
+    char *key, *value;
+};
+
 struct sim_store {
     struct sim_record *records; /* by key */
     size_t count, cap;
     int64_t revision;
     char id[33];
+    /* several control nodes: its members stand where they stand, one of them leads */
+    int lead; /* of controls; -1: none */
+    int64_t ready_us;
+    struct sim_change *log; /* the newest, for watches */
+    size_t nlog, caplog;
+    int64_t compacted; /* what is older is not told any more */
+    /* the record of the leader, as the checker sees it */
+    char lead_id[33], lead_node[16];
+    int64_t term;
+    char (*term_ids)[33]; /* of each term, by number */
+    size_t nterms, capterms;
     /* faults */
     int64_t slow_us, down_until_us;
     int doubt, foreign, stale;
-    int64_t busy_us; /* the worker is at work until then */
 };
 
 struct sim_version { /* one apply of a project that was sent */
@@ -349,6 +369,10 @@ struct sim_control {
     int64_t revision_seen;
     bool stepping;
     uint64_t lives;
+    int64_t busy_us; /* its store's worker is at work until then */
+    uint64_t calls;  /* of its handle to the store */
+    bool watching, watch_armed, watch_idle;
+    int64_t watch_rev;
     bool lost_before[SIM_SITES];
     struct { /* what the checker knows of each node's last beat that came here */
         int64_t at_us;
@@ -428,12 +452,14 @@ struct sim {
     size_t nplaces;
     enum { SIM_RET_NONE, SIM_RET_BEGINS, SIM_RET_ENDS } ret_step; /* in the commit under way */
     bool ret_committed, returning;
+    size_t ret_control;     /* which control's */
     int64_t returned_moves; /* of the one under way */
     int64_t acked_rev[SIM_PROJECTS], project_gone_rev[SIM_PROJECTS];
     char broken[600];
     const char *rule; /* "" as long as nothing broke */
     int64_t broken_us;
     uint64_t moves, verdicts, failovers, restarts, acks, commits;
+    uint64_t leaders;                              /* lives of control that led */
     uint64_t writers, grants, lapses, late_writes; /* leased runs; ended by their shims; refused */
 };
 
@@ -515,6 +541,18 @@ void sim_store_load(struct sim *s, size_t control);
 void sim_store_init(struct sim *s, const struct control_commands *commands);
 void sim_store_answer_free(struct sim_store_answer *a);
 const char *sim_store_get(const struct sim *s, const char *key); /* NULL: absent */
+/* The control that leads, by the store's record, and knows it; -1: none. */
+int sim_leader(const struct sim *s);
+
+/* ---- quorum.c: where the store's members stand, whom they reach ---- */
+/* Whether the store answers that control just now. One control node: always. */
+bool sim_store_ready(struct sim *s, size_t control);
+int64_t sim_store_way_us(struct sim *s, size_t control); /* there, or back */
+void sim_watch_begin(struct sim *s, size_t control, int64_t revision);
+void sim_watch_note(struct sim *s, bool removed, struct sk_str key, struct sk_str value);
+void sim_watch_wake(struct sim *s);
+void sim_on_watch(struct sim *s, struct sim_event *e);
+void sim_watch_release(struct sim *s);
 /* As if it had never been written; value NULL: it was not there. For planted bugs. */
 void sim_store_undo(struct sim *s, const char *key, const char *value);
 void sim_store_release(struct sim *s);
@@ -614,6 +652,11 @@ void sim_heal_all(struct sim *s);
 
 /* ---- check.c: invariants at each step; check_end.c: at the end ---- */
 void sim_check_commit(struct sim *s, size_t control, const struct control_txn *txn);
+/* A transaction takes place: of whom it is (the life of a control), before its operations. */
+void sim_check_fence(struct sim *s, const char *own, const struct control_op *ops, size_t nops);
+void sim_check_listed(struct sim *s, const struct sim_store_answer *a);
+void sim_check_term(struct sim *s, size_t control, struct sk_str body);
+void sim_check_takeover(struct sim *s); /* after everything healed */
 void sim_check_op(struct sim *s, const struct control_op *op, int64_t revision);
 void sim_check_plan(struct sim *s, const struct control_plan_job *job, const struct plan *plan);
 void sim_check_step(struct sim *s, size_t control);
@@ -641,6 +684,7 @@ struct sim_peek {
     int64_t replica, cpus, memory;
     bool overlay;
 };
+const char *sim_peek_own(const struct control *c); /* names this life of it */
 bool sim_peek_site_lost(const struct control *c, const char *site);
 size_t sim_peek_places(const struct control *c, struct sim_peek *ret, size_t max);
 bool sim_peek_place(const struct control *c, const char *project, const char *service,
@@ -654,8 +698,8 @@ bool sim_peek_node_lost(const struct control *c, const char *node);
 bool sim_peek_knows(const struct control *c, const char *id, int *ret_state, bool *ret_healthy);
 /* False: control has not told that node anything, or has no word of it. */
 bool sim_peek_acked(const struct control *c, const char *node, int64_t *ret_rev);
-bool sim_peek_settled(const struct control *c); /* no transaction or plan under way */
-int64_t sim_peek_revision(const struct control *c);
+/* No transaction but of signs of life and renewals, no plan under way, nothing unread. */
+bool sim_peek_settled(const struct control *c, int64_t revision);
 
 struct agent_event;
 struct agent_state;

@@ -15,15 +15,20 @@
  * In doubt: the answer says that it failed, and it did take place. Foreign: somebody else wrote
  * first. Stale: a list is true when it is read, and comes late.
  */
+#define GIVE_UP_US (4 * SIM_S) /* of etcd's deadlines */
+#define TRY_US (100 * SIM_MS)
+
+enum half { EFFECT, ANSWER, LATE_EFFECT };
+
 struct job {
     struct sim_store_answer answer; /* first: one pointer is both */
-    struct store_op_copy {
-        bool remove;
-        struct sk_str key, value;
-    } * ops;
+    struct control_op *ops;
     size_t nops;
-    struct sk_str expect_id;
-    int64_t expect_number;
+    struct sk_str expect_id, fence_key;
+    int64_t expect_number, fence_rev;
+    char own[33]; /* the life of control that asks */
+    uint64_t call;
+    int64_t give_up_us;
 };
 
 static struct sk_str key_of(const void *item)
@@ -93,6 +98,7 @@ void sim_store_release(struct sim *s)
         free(s->store.records[i].value);
     }
     free(s->store.records);
+    sim_watch_release(s);
 }
 
 void sim_store_answer_free(struct sim_store_answer *a)
@@ -104,24 +110,33 @@ void sim_store_answer_free(struct sim_store_answer *a)
     }
 }
 
-static int64_t latency(struct sim *s)
+static int64_t latency(struct sim *s, size_t control)
 {
-    int64_t us = sim_between(s, 500, 3000);
+    int64_t us = sim_between(s, 500, 3000) + sim_store_way_us(s, control);
     if (s->store.slow_us > 0) {
         us += (int64_t)sim_below(s, (uint64_t)s->store.slow_us + 1);
     }
     return us;
 }
 
+/* On the machine itself a job dies with who asked; what was sent to members takes place. */
+static enum sim_owner whose(const struct sim *s)
+{
+    return s->ncontrols == 1 ? SIM_DAEMON : SIM_WORLD;
+}
+
 /* One worker: a job begins when the one before it is done. */
 static void submit(struct sim *s, struct job *job)
 {
-    int64_t begin = s->store.busy_us > s->now_us ? s->store.busy_us : s->now_us;
-    int64_t done = begin + latency(s);
+    struct sim_control *k = &s->controls[job->answer.control];
+    int64_t begin = k->busy_us > s->now_us ? k->busy_us : s->now_us;
+    int64_t done = begin + latency(s, job->answer.control);
 
-    s->store.busy_us = done;
-    sim_post(s, done - s->now_us, SIM_EV_STORE, SIM_DAEMON, s->controls[job->answer.control].node,
-             job->answer.control, 0, job);
+    k->busy_us = done;
+    job->call = ++k->calls;
+    job->give_up_us = done + GIVE_UP_US;
+    sim_post(s, done - s->now_us, SIM_EV_STORE, whose(s), k->node, job->answer.control, EFFECT,
+             job);
 }
 
 static struct job *job_new(const struct sim *s, size_t control, enum control_event_kind kind)
@@ -132,6 +147,7 @@ static struct job *job_new(const struct sim *s, size_t control, enum control_eve
     job->answer.control = control;
     job->answer.life = s->controls[control].lives;
     job->answer.arena = sk_arena_new();
+    (void)snprintf(job->own, sizeof(job->own), "%s", sim_peek_own(s->controls[control].c));
     return job;
 }
 
@@ -141,7 +157,7 @@ void sim_store_txn(struct sim *s, size_t control, const struct control_txn *txn)
 
     job->answer.request = txn->request;
     job->nops = txn->nops;
-    job->ops = SK_ARENA_ARRAY(job->answer.arena, struct store_op_copy, txn->nops);
+    job->ops = SK_ARENA_ARRAY(job->answer.arena, struct control_op, txn->nops);
     for (size_t i = 0; i < txn->nops; i++) {
         job->ops[i].remove = txn->ops[i].remove;
         job->ops[i].key = sk_arena_str(job->answer.arena, txn->ops[i].key);
@@ -151,6 +167,8 @@ void sim_store_txn(struct sim *s, size_t control, const struct control_txn *txn)
     }
     job->expect_id = sk_arena_str(job->answer.arena, txn->expect_id);
     job->expect_number = txn->expect_number;
+    job->fence_key = sk_arena_str(job->answer.arena, txn->fence_key);
+    job->fence_rev = txn->fence_rev;
     submit(s, job);
 }
 
@@ -159,23 +177,33 @@ void sim_store_load(struct sim *s, size_t control)
     submit(s, job_new(s, control, CONTROL_EV_LOADED));
 }
 
+static bool compares(const struct sim *s, const struct job *job)
+{
+    const struct sim_store *st = &s->store;
+    bool there;
+    size_t at = position(st, job->fence_key, &there);
+
+    return sk_str_is(job->expect_id, st->id) && job->expect_number == st->revision &&
+           (job->fence_key.len == 0 || job->fence_rev == (there ? st->records[at].mod_rev : 0));
+}
+
 static void commit(struct sim *s, struct job *job)
 {
     struct sim_store *st = &s->store;
     struct sim_store_answer *a = &job->answer;
     bool doubt = st->doubt > 0;
 
-    if (st->foreign > 0 && st->revision > 0) {
+    if (st->foreign > 0) {
         st->foreign--;
         st->revision++;
         put(st, SK_STR("/skerry/v1/elsewhere"), SK_STR("{\"v\":1}"));
+        sim_watch_note(s, false, SK_STR("/skerry/v1/elsewhere"), SK_STR("{\"v\":1}"));
     }
     if (s->now_us < st->down_until_us) {
         a->result = CONTROL_TXN_FAILED;
         return;
     }
-    if (st->revision > 0 &&
-        (!sk_str_is(job->expect_id, st->id) || job->expect_number != st->revision)) {
+    if ((!compares(s, job) && !plant_compare(s)) || plant_takeover(s, job->own, job->ops[0].key)) {
         a->result = CONTROL_TXN_CONFLICT;
         return;
     }
@@ -186,9 +214,11 @@ static void commit(struct sim *s, struct job *job)
         return;
     }
     st->revision++;
+    sim_check_fence(s, job->own, (const struct control_op *)job->ops, job->nops);
     for (size_t i = 0; i < job->nops; i++) {
         struct control_op op = {job->ops[i].remove, job->ops[i].key, job->ops[i].value};
         sim_check_op(s, &op, st->revision);
+        sim_watch_note(s, op.remove, op.key, op.value);
         plant_keep(s, op.key);
         if (op.remove) {
             removed(st, op.key);
@@ -197,6 +227,7 @@ static void commit(struct sim *s, struct job *job)
         }
     }
     s->commits++;
+    sim_watch_wake(s);
     a->revision = st->revision;
     a->result = CONTROL_TXN_OK;
     if (doubt) {
@@ -230,6 +261,68 @@ static void list(struct sim *s, struct sim_store_answer *a)
     a->revision = st->revision;
     memcpy(a->id, st->id, sizeof(a->id));
     plant_list(s, a);
+    sim_check_listed(s, a);
+}
+
+/* The deadline is over, and a copy may be under way: it may yet take place, until the next call of
+ * the same handle puts its fence before it. */
+static void give_up(struct sim *s, struct sim_event *e, struct job *job)
+{
+    const struct sim_control *k = &s->controls[e->b];
+
+    if (k->c && k->lives == job->answer.life) {
+        struct job *answer = job_new(s, e->b, CONTROL_EV_TXN_DONE);
+        answer->answer.request = job->answer.request;
+        answer->answer.result = CONTROL_TXN_FAILED;
+        sim_post(s, 0, SIM_EV_STORE, SIM_DAEMON, e->a, e->b, ANSWER, answer);
+    }
+    sim_post(s, sim_between(s, 10 * SIM_MS, 5 * SIM_S), SIM_EV_STORE, SIM_WORLD, e->a, e->b,
+             LATE_EFFECT, job);
+}
+
+static bool retry(struct sim *s, struct sim_event *e, struct job *job)
+{
+    if (sim_store_ready(s, e->b)) {
+        return false;
+    }
+    if (job->answer.kind != CONTROL_EV_TXN_DONE || s->now_us < job->give_up_us) {
+        sim_post(s, TRY_US, SIM_EV_STORE, SIM_WORLD, e->a, e->b, EFFECT, job);
+    } else {
+        give_up(s, e, job);
+    }
+    return true;
+}
+
+/* The effect; then the answer is on its way. */
+static void effect(struct sim *s, struct sim_event *e, struct job *job)
+{
+    int64_t wait = sim_between(s, 50, 500) + sim_store_way_us(s, e->b);
+
+    if (job->answer.kind == CONTROL_EV_TXN_DONE) {
+        commit(s, job);
+    } else {
+        list(s, &job->answer);
+        if (s->store.stale > 0) {
+            s->store.stale--;
+            wait += sim_between(s, 200 * SIM_MS, 3 * SIM_S);
+        }
+    }
+    if (s->controls[e->b].c && s->controls[e->b].lives == job->answer.life) {
+        sim_post(s, wait, SIM_EV_STORE, SIM_DAEMON, e->a, e->b, ANSWER, job);
+    } else {
+        sim_store_answer_free(&job->answer); /* who asked has ended */
+    }
+}
+
+static void late_effect(struct sim *s, struct sim_event *e, struct job *job)
+{
+    const struct sim_control *k = &s->controls[e->b];
+
+    if (sim_store_ready(s, e->b) && (k->lives != job->answer.life || k->calls == job->call)) {
+        sim_say(s, "a transaction that was given up takes place, if it still may");
+        commit(s, job); /* what it is answered nobody hears */
+    }
+    sim_store_answer_free(&job->answer);
 }
 
 void sim_on_store(struct sim *s, struct sim_event *e)
@@ -237,19 +330,13 @@ void sim_on_store(struct sim *s, struct sim_event *e)
     struct sim_store_answer *a = e->load;
     struct control_event ev = {.kind = a->kind};
 
-    if (e->x == 0) { /* the effect; then the answer is on its way */
-        int64_t wait = sim_between(s, 50, 500);
-        if (a->kind == CONTROL_EV_TXN_DONE) {
-            commit(s, e->load);
-        } else {
-            list(s, a);
-            if (s->store.stale > 0) {
-                s->store.stale--;
-                wait += sim_between(s, 200 * SIM_MS, 3 * SIM_S);
-            }
-        }
+    if (e->x != ANSWER) {
         e->load = NULL;
-        sim_post(s, wait, SIM_EV_STORE, SIM_DAEMON, e->a, e->b, 1, a);
+        if (e->x == LATE_EFFECT) {
+            late_effect(s, e, (struct job *)a);
+        } else if (!retry(s, e, (struct job *)a)) {
+            effect(s, e, (struct job *)a);
+        }
         return;
     }
     plant_answer(s, a);
@@ -266,4 +353,7 @@ void sim_on_store(struct sim *s, struct sim_event *e)
         ev.u.loaded.revision = a->revision;
     }
     sim_control_step(s, a->control, &ev);
+    if (a->kind == CONTROL_EV_LOADED) {
+        sim_watch_begin(s, a->control, a->revision);
+    }
 }

@@ -55,21 +55,39 @@ void sim_user_reply(struct sim *s, uint64_t request, const struct sk_err *err)
     }
 }
 
+/* Whom a request comes to: who takes itself for the leader, the newest of them most often; -1:
+ * nobody does. */
+static int door(struct sim *s)
+{
+    int found = -1;
+
+    for (size_t i = 0; i < s->ncontrols; i++) {
+        const struct control *c = s->controls[i].c;
+        bool up = c && control_is_loaded(c) && !sim_stalled(s, &s->nodes[s->controls[i].node]);
+        if (up && control_leads(c) && (found < 0 || sim_chance(s, 0.5))) {
+            found = (int)i;
+        }
+    }
+    return found;
+}
+
 static bool reachable(const struct sim *s)
 {
-    const struct sim_node *n = &s->nodes[s->controls[0].node];
-    return s->controls[0].c && control_is_loaded(s->controls[0].c) && n->daemon_up &&
-           !sim_stalled(s, n);
+    int leader = sim_leader(s);
+    return leader >= 0 && !sim_stalled(s, &s->nodes[s->controls[leader].node]);
 }
 
 static void send(struct sim *s, struct control_request *r)
 {
     struct control_event ev = {.kind = CONTROL_EV_REQUEST};
+    int control = door(s);
 
     r->id = ++s->request_last;
     r->who = SK_STR("root");
     ev.u.request = *r;
-    sim_control_step(s, 0, &ev);
+    if (control >= 0) {
+        sim_control_step(s, (size_t)control, &ev);
+    }
 }
 
 static bool wait_for(struct sim *s)
@@ -392,7 +410,7 @@ static void join_node(struct sim *s, size_t node)
     ev.u.join.request = ++s->request_last;
     s->reply.done = false;
     s->reply.request = ev.u.join.request;
-    sim_control_step(s, 0, &ev);
+    sim_control_step(s, (size_t)sim_leader(s), &ev);
     if (!wait_for(s) || s->reply.code != 0) {
         sim_fail(s, SIM_BROKEN, "join: %s", s->reply.text);
         return;
