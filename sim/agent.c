@@ -128,7 +128,7 @@ static void execute(struct sim *s, struct sim_node *n, const struct agent_comman
         sim_proc_lease(s, n, c->id, c->until_ms);
         break;
     case AGENT_ASK:
-        sim_agent_ask(n, c);
+        sim_agent_ask(s, n, c);
         break;
     }
 }

@@ -19,7 +19,7 @@ struct sim_agent {
 };
 
 void sim_agent_step(struct sim *s, struct sim_node *n, struct agent_event *event);
-void sim_agent_ask(struct sim_node *n, const struct agent_command *c);
+void sim_agent_ask(struct sim *s, struct sim_node *n, const struct agent_command *c);
 
 /* Something that the agent waited for; nothing where no agent runs. */
 void sim_agent_tell(struct sim *s, struct sim_node *n, const struct agent_event *event);

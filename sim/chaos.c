@@ -477,6 +477,15 @@ void sim_chaos_starting(struct sim *s, size_t node)
     }
 }
 
+/* Asleep between an ask and its answer: the successor has the lease when it wakes. */
+void sim_chaos_asked(struct sim *s, size_t node)
+{
+    if (s->fault[SIM_F_SLEEP] && !s->healing && sim_chance(s, 0.03)) {
+        sim_post(s, sim_between(s, 1, 300) * SIM_MS, SIM_EV_FAULT, SIM_WORLD, node, 0,
+                 -sim_between(s, 3500, 9000), NULL);
+    }
+}
+
 void sim_on_fault(struct sim *s, struct sim_event *e)
 {
     enum sim_fault list[SIM_FAULT_COUNT];
@@ -487,6 +496,10 @@ void sim_on_fault(struct sim *s, struct sim_event *e)
     }
     if (e->x > 0) {
         crash_agent(s, e->a, e->x);
+        return;
+    }
+    if (e->x < 0) {
+        sleep_machine(s, e->a, -e->x * SIM_MS);
         return;
     }
     for (int f = 0; f < SIM_FAULT_COUNT; f++) {

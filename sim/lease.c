@@ -21,13 +21,16 @@
 
 /* ---- up ---- */
 
-void sim_agent_ask(struct sim_node *n, const struct agent_command *c)
+void sim_agent_ask(struct sim *s, struct sim_node *n, const struct agent_command *c)
 {
     struct agent_command ask = *c;
 
     ask.ask = (enum agent_ask)plant_ask(c->ask);
     lease_ask_write(&ask, &n->agent->asks);
     n->agent->ask_seq = c->seq;
+    if (c->ask == AGENT_ASK_GRANT) {
+        sim_chaos_asked(s, sim_index(s, n));
+    }
 }
 
 void sim_lease_ask(struct sim *s, struct sim_node *n)

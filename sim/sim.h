@@ -645,6 +645,7 @@ bool sim_ask(struct sim *s, struct control_request *r); /* and waits for the rep
 /* ---- chaos.c ---- */
 void sim_chaos_choose(struct sim *s);
 void sim_chaos_start(struct sim *s);
+void sim_chaos_asked(struct sim *s, size_t node);    /* an agent asks for a lease */
 void sim_chaos_starting(struct sim *s, size_t node); /* an agent starts exclusive work */
 void sim_on_fault(struct sim *s, struct sim_event *e);
 void sim_on_heal(struct sim *s, struct sim_event *e);
