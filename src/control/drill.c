@@ -81,11 +81,12 @@ static void take_live(struct control *c, struct ctl_drill *d, const struct ctl_d
     if (old != NULL) {
         memcpy(d->samples, old->samples, sizeof(d->samples));
         d->nsamples = old->nsamples;
-        if (d->phase != CTL_DRILL_RETURN) {
+        if (d->phase != CTL_DRILL_RETURN || d->hard) {
             d->requests = old->requests;
             d->errors = old->errors;
         }
-    } else if (strcmp(d->life, c->leader.own) != 0) {
+    }
+    if (strcmp(d->life, c->leader.own) != 0) { /* if we go on with it, what that one saw is lost */
         d->restarts++;
     }
     for (size_t i = 0; old != NULL && i < d->nkept && i < old->nkept; i++) {

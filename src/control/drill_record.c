@@ -9,15 +9,20 @@
  * observed yet is null.
  */
 
+/* What the ingress inside a hard cut counted is told when it is back. */
+static bool counted(const struct ctl_drill *d)
+{
+    return d->phase == CTL_DRILL_RETURN && !d->hard;
+}
+
 int64_t drill_requests(const struct control *c, const struct ctl_drill *d)
 {
-    return d->phase == CTL_DRILL_RETURN ? d->requests
-                                        : d->requests + c->front_requests - d->base_requests;
+    return d->requests + (counted(d) ? 0 : c->front_requests - d->base_requests);
 }
 
 int64_t drill_errors(const struct control *c, const struct ctl_drill *d)
 {
-    return d->phase == CTL_DRILL_RETURN ? d->errors : d->errors + c->front_errors - d->base_errors;
+    return d->errors + (counted(d) ? 0 : c->front_errors - d->base_errors);
 }
 
 static bool near_ms(int64_t predicted, int64_t observed)

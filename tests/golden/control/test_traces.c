@@ -92,6 +92,24 @@ static void site_dies_and_comes_back(void **state)
     finish(f, "site-dies-and-comes-back");
 }
 
+static void a_drill(void **state)
+{
+    struct control_request none = {.kind = CONTROL_REQ_DRILL_ABORT};
+    struct fake *f = begin();
+    fake_must_apply(f, WEB("3", "web:1"));
+    fake_users(f, 50, 0);
+    fake_run(f, 3000);
+    (void)fake_wait(f, fake_drill(f, "fra", 12000, 1.0, false));
+    fake_run(f, 30000);
+    (void)fake_wait(f, fake_drill(f, "ams", 12000, 1.0, true));
+    fake_run(f, 30000);
+    (void)fake_wait(f, fake_drill(f, "par", 60000, 1.0, false));
+    fake_run(f, 4000);
+    (void)fake_wait(f, fake_request(f, &none));
+    fake_run(f, 15000);
+    finish(f, "a-drill");
+}
+
 static void control_is_cut_off(void **state)
 {
     struct fake *f = begin();
@@ -266,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_day),
         cmocka_unit_test(site_dies_and_comes_back),
+        cmocka_unit_test(a_drill),
         cmocka_unit_test(control_is_cut_off),
         cmocka_unit_test(a_link_is_cut),
         cmocka_unit_test(probes_are_blocked),
