@@ -127,6 +127,7 @@ void sim_on_lease_down(struct sim *s, struct sim_event *e)
         char id[AGENT_ID_MAX];
         struct agent_event answer;
         if (lease_answer_read(root, &list->u.items[i], id, &answer)) {
+            plant_receipt(s, n, &n->agent->state);
             sim_agent_step(s, n, &answer);
         }
     }

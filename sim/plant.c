@@ -11,6 +11,7 @@
 /* clang-format off */
 #define PLANTS(X)                                                                                \
     X(EARLY_GRANT, "early-grant", "exclusive")   /* a renewal is taken for a release */          \
+    X(RECEIPT, "from-receipt", "exclusive")      /* a lease is counted from its answer */        \
     X(NO_DEADLINE, "no-deadline", "exclusive")   /* a shim's timer never fires */                \
     X(HASTY_ADOPT, "hasty-adopt", "run-numbers")   /* a run not heard yet counts as over */        \
     X(NO_LEASE, "no-lease", "epoch")             /* exclusive work starts without a lease */     \
@@ -106,6 +107,13 @@ bool plant_exclusive(const struct sim *s, bool exclusive)
 {
     (void)s;
     return exclusive && !is(PLANT_NO_LEASE);
+}
+
+void plant_receipt(const struct sim *s, const struct sim_node *n, struct agent_state *state)
+{
+    for (size_t i = 0; is(PLANT_RECEIPT) && i < AGENT_ASKS_KEPT; i++) {
+        state->ask_sent_ms[i] = sim_local_ms(s, n);
+    }
 }
 
 int plant_ask(int ask)

@@ -17,6 +17,7 @@ const char *plant_name(size_t i, const char **ret_rule);
 bool plant_compare(const struct sim *s); /* true: the store compares nothing */
 bool plant_takeover(const struct sim *s, const char *own, struct sk_str key);
 bool plant_exclusive(const struct sim *s, bool exclusive);
+void plant_receipt(const struct sim *s, const struct sim_node *n, struct agent_state *state);
 int plant_ask(int ask);
 bool plant_adopt(const struct sim *s);
 bool plant_deadline(const struct sim *s);
@@ -42,6 +43,7 @@ char *plant_assign(struct sim *s, const struct sim_node *n, const char *body);
 #define plant_compare(s) (false)
 #define plant_takeover(s, own, key) (false)
 #define plant_exclusive(s, exclusive) ((void)(s), (exclusive))
+#define plant_receipt(s, n, state) ((void)0)
 #define plant_ask(ask) (ask)
 #define plant_adopt(s) (false)
 #define plant_deadline(s) (false)

@@ -89,8 +89,9 @@ raw() { # name, file, VARIABLE=value...
         done
     fi
     if asked sim; then
-        run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl" bash -o pipefail -c \
+        run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl.gz" bash -o pipefail -c \
             "build-test/skerry-sim --seeds 1..2000 --minutes 10 --all --json | tee '$evidence/soak-sim-$stamp.jsonl'"
+        gzip -9 "$evidence/soak-sim-$stamp.jsonl"
         run "24 simulated hours of weather on links" build-test/skerry-sim --seeds 1..24 --minutes 60 --weather links --all
     fi
     echo "$failed failed"
