@@ -159,6 +159,9 @@ static void command(struct sim *s, size_t control, const struct control_command 
         break;
     case CONTROL_CMD_DRILL: /* nobody asks for one */
     case CONTROL_CMD_REVOKE:
+    case CONTROL_CMD_SEAT: /* the control nodes of a world stay as they are */
+    case CONTROL_CMD_MOVE:
+    case CONTROL_CMD_ETCD:
     case CONTROL_CMD_COUNT:
         break;
     }

@@ -30,6 +30,8 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     c->whole_ms = -1;
     c->stamp = 1;
     ctl_return_clear(c);
+    c->growth.next_ms = INT64_MAX;
+    c->growth.failing_ms = -1;
     c->next_timer_ms = c->next_resend_ms = c->lease_free_ms = INT64_MAX;
     ctl_plan_refresh(c);
     *ret = c;
@@ -55,6 +57,7 @@ void control_free(struct control *c)
     ctl_unheard_free(c);
     ctl_feed_clear(c);
     ctl_records_clear(c);
+    ctl_growth_free(c);
     sk_arena_free(c->effective_arena);
     free(c->own_node);
     free(c);
@@ -288,8 +291,8 @@ static void decide(struct control *c)
     bool turn = c->pending == NULL;
     bool leases_first = turn && !c->leased_last;
 
-    if (!ctl_leader_step(c)) {
-        return;
+    if (ctl_move_step(c) || !ctl_leader_step(c)) {
+        return; /* the state is being moved, or another one decides */
     }
     /* A renewal that comes late kills. But where commits are slow there is always one to make: so
      * leases and everything else take turns. */
@@ -310,6 +313,7 @@ static void decide(struct control *c)
     ctl_reconcile_step(c);
     requests_step(c);
     ctl_return_step(c);
+    ctl_grow_step(c);
     ctl_address_step(c);
     notes_step(c);
     if (turn && !leases_first) {
@@ -357,6 +361,15 @@ static int take_event(struct control *c, const struct control_event *ev, struct 
         return 0;
     case CONTROL_EV_REQUEST:
         ctl_queue(c, ctl_req_api(&ev->u.request));
+        return 0;
+    case CONTROL_EV_SEAT:
+        ctl_seat_heard(c, ev);
+        return 0;
+    case CONTROL_EV_MOVED:
+        ctl_moved(c, ev);
+        return 0;
+    case CONTROL_EV_ETCD_DONE:
+        ctl_etcd_done(c, ev);
         return 0;
     case CONTROL_EV_TICK:
     case CONTROL_EV_COUNT:
@@ -419,9 +432,10 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_timer_ms, &best);
     sooner(c, c->next_resend_ms, &best);
     sooner(c, c->next_retry_ms, &best);
+    sooner(c, c->growth.next_ms, &best);
     if (ctl_shared(c)) {
         sooner(c, c->leader.leads ? c->leader.next_bump_ms : c->leader.next_look_ms, &best);
-        sooner(c, c->leader.seen_ms + CTL_LEADER_SILENCE_MS, &best);
+        sooner(c, c->leader.seen_ms + ctl_silence_ms(c), &best);
     }
     sooner(c, ctl_drill_deadline(c), &best);
     if (c->asked) {

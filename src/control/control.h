@@ -173,6 +173,10 @@ enum control_request_kind {
     CONTROL_REQ_RETURN,       /* u.ret */
     CONTROL_REQ_DRILL,        /* u.drill; answered once it began, or was refused */
     CONTROL_REQ_DRILL_ABORT,  /* nothing: the one that runs */
+    CONTROL_REQ_GROW,         /* u.seats */
+    CONTROL_REQ_SHRINK,       /* u.seats.nodes[0] = who stays; none: who leads */
+    CONTROL_REQ_REPLACE,      /* u.seats.gone, and nodes[0] or nobody named */
+    CONTROL_REQ_ABORT,        /* the operation on the control nodes that is under way */
     CONTROL_REQ_COUNT
 };
 
@@ -230,6 +234,14 @@ struct control_request {
             double bound;   /* % of errors at which it is ended; < 0: never */
             bool hard;
         } drill;
+        struct {
+            const struct sk_str *nodes; /* those to take; none: control chooses */
+            size_t nnodes;
+            int64_t members;                /* GROW: 3 or 5; 0 = 3, or as many as are named */
+            struct sk_str gone;             /* REPLACE: who goes */
+            const struct sk_str *endpoints; /* GROW: of the operator's own etcd; none: skerry's */
+            size_t nendpoints;
+        } seats;
     } u;
 };
 #define CONTROL_RETURN_DELAY_MAX_MS (24 * 3600 * INT64_C(1000))
@@ -247,6 +259,27 @@ int control_drill_op_from_name(struct sk_str name);
 
 enum control_txn_result { CONTROL_TXN_OK, CONTROL_TXN_CONFLICT, CONTROL_TXN_FAILED };
 
+/* How far a node is on its way to be a control node (docs/control-nodes.md). */
+enum control_stage {
+    CONTROL_STAGE_NONE,    /* it has nothing of one */
+    CONTROL_STAGE_READY,   /* it could be one, at these addresses */
+    CONTROL_STAGE_GRANTED, /* it has the secrets; its etcd starts */
+    CONTROL_STAGE_RUNNING, /* its etcd runs and knows a leader */
+    CONTROL_STAGE_SERVING, /* its control half runs over the shared state */
+    CONTROL_STAGE_COUNT
+};
+const char *control_stage_name(enum control_stage stage);
+int control_stage_from_name(struct sk_str name); /* -1 if it is none */
+
+enum control_move_result {
+    CONTROL_MOVE_DONE,  /* the other store is the state now: LOAD it */
+    CONTROL_MOVE_OFF,   /* `give_up` was asked, and it is certain that it never takes place */
+    CONTROL_MOVE_FAILED /* open: only another try can tell */
+};
+
+/* The members of etcd themselves; each may be repeated. */
+enum control_etcd_kind { CONTROL_ETCD_ADD, CONTROL_ETCD_PROMOTE, CONTROL_ETCD_REMOVE };
+
 enum control_event_kind {
     CONTROL_EV_LOADED,
     CONTROL_EV_CHANGED,
@@ -262,6 +295,9 @@ enum control_event_kind {
     CONTROL_EV_TXN_DONE,
     CONTROL_EV_PLAN_DONE,
     CONTROL_EV_REQUEST,
+    CONTROL_EV_SEAT,
+    CONTROL_EV_MOVED,
+    CONTROL_EV_ETCD_DONE,
     CONTROL_EV_COUNT
 };
 
@@ -345,6 +381,25 @@ struct control_event {
             const struct sk_err *error; /* plan NULL: why */
         } plan_done;
         struct control_request request;
+        struct {
+            struct sk_str node;
+            struct sk_str id; /* of the operation that it answers */
+            enum control_stage stage;
+            struct sk_str peer_url, client_url; /* of its etcd, from READY on */
+            int64_t port;                       /* of its channel as a control node */
+            struct sk_str error;                /* "": none */
+        } seat;
+        struct {
+            struct sk_str id; /* of the operation */
+            enum control_move_result result;
+            struct sk_str error;
+        } moved;
+        struct {
+            enum control_etcd_kind kind;
+            struct sk_str url; /* of the member, as in the command */
+            bool ok;
+            struct sk_str error;
+        } etcd_done;
     } u;
 };
 #define CONTROL_MEMBERS_MAX 9
@@ -365,6 +420,9 @@ enum control_command_kind {
     CONTROL_CMD_REVOKE,     /* refuse the serial from now on; its channel, if any, is closed */
     CONTROL_CMD_CLOSE,      /* close the node's channel after an `error` frame */
     CONTROL_CMD_EVENT,      /* one more for the event stream; already committed */
+    CONTROL_CMD_SEAT,       /* send the frame to the node; `secrets`: the daemon adds them */
+    CONTROL_CMD_MOVE,       /* the state into the other form of the store; answer with MOVED */
+    CONTROL_CMD_ETCD,       /* change a member of etcd; answer with ETCD_DONE */
     CONTROL_CMD_COUNT
 };
 
@@ -430,6 +488,28 @@ struct control_command {
             int64_t seq;
             struct sk_str json; /* the record: docs/api.md, skerry.event/1 */
         } event;
+        struct {
+            struct sk_str node;
+            struct sk_str body; /* a whole frame, JSON */
+            bool secrets;
+            bool ends; /* it says that the node is to end what it has of a control node */
+        } seat;
+        /* Nothing is committed between this command and its answer. What is committed in its
+         * course is `record`, last, as the record `control` of the new state; on the way to SQLite
+         * `mark` before it becomes the truth, as the last record `control` of the old one. */
+        struct {
+            struct sk_str id; /* of the operation */
+            bool to_etcd;
+            bool give_up; /* make sure that it never takes place, if it has not */
+            struct sk_str record, mark;
+            struct sk_str attempt;          /* in both records: 32 hex digits */
+            const struct sk_str *endpoints; /* to etcd: of its members, the own one first */
+            size_t nendpoints;
+        } move;
+        struct {
+            enum control_etcd_kind kind;
+            struct sk_str url; /* the member's for its peers */
+        } etcd;
     } u;
 };
 
@@ -497,6 +577,7 @@ void control_ps_json(const struct control *c, struct sk_buf *out);       /* sker
 void control_nodes_json(const struct control *c, struct sk_buf *out);    /* skerry.nodes/1 */
 void control_sites_json(const struct control *c, struct sk_buf *out);    /* skerry.sites/1 */
 void control_projects_json(const struct control *c, struct sk_buf *out); /* skerry.projects/1 */
+void control_seats_json(const struct control *c, struct sk_buf *out);    /* skerry.seats/1 */
 void control_tokens_json(const struct control *c, struct sk_buf *out);   /* skerry.tokens/1 */
 void control_keys_json(const struct control *c, struct sk_buf *out);     /* skerry.keys/1 */
 void control_return_json(const struct control *c, struct sk_buf *out);   /* skerry.return/1 */

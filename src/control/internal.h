@@ -385,7 +385,10 @@ enum ctl_seat_state { CTL_SEAT_JOINING, CTL_SEAT_MEMBER, CTL_SEAT_LEAVING };
 struct ctl_seat {
     char *node;
     enum ctl_seat_state state;
-    int64_t port; /* of its channel; 0: as ours */
+    int64_t port;                /* of its channel; 0: as ours */
+    char *peer_url, *client_url; /* of its etcd; "": it has none */
+    /* live: what its member of etcd was seen to be, by this leader */
+    bool added, promoted, removed;
 };
 
 struct ctl_roster { /* the record `control` */
@@ -453,8 +456,57 @@ struct ctl_report { /* of a drill that is over */
 
 struct ctl_drill;
 
+enum ctl_op_kind { CTL_OP_NONE, CTL_OP_GROW, CTL_OP_SHRINK, CTL_OP_REPLACE, CTL_OP_COUNT };
+enum ctl_phase {
+    CTL_PHASE_PREPARE, /* can the nodes be control nodes, and at which addresses */
+    CTL_PHASE_MEMBERS, /* etcd starts on all of them */
+    CTL_PHASE_COPY,    /* the state moves; nothing else is committed */
+    CTL_PHASE_JOIN,    /* over etcd: the others begin to serve */
+    CTL_PHASE_ADD,     /* over etcd: one more member, one at a time */
+    CTL_PHASE_REMOVE,  /* over etcd: the one that goes */
+    CTL_PHASE_LEAVE,   /* over SQLite again: the others end */
+    CTL_PHASE_UNDO,    /* it is given up: what was begun is taken back */
+    CTL_PHASE_COUNT
+};
+
+struct ctl_standing { /* what a node said of itself last */
+    char *name;
+    char id[33];
+    enum control_stage stage;
+    char *peer_url, *client_url, *error;
+    int64_t port;
+};
+
+struct ctl_op {
+    enum ctl_op_kind kind;
+    enum ctl_phase phase;
+    char id[33];
+    char *who, *error;
+    char *nodes[CONTROL_MEMBERS_MAX]; /* GROW, REPLACE: to be taken; SHRINK: [0] stays */
+    size_t nnodes;
+    char *gone, *gone_url; /* REPLACE */
+    int64_t wall_ms;
+};
+
+/* The rest of the record `control`: the operation on it; growth.c, grow.c. */
+struct ctl_growth {
+    char *token, *last; /* last: JSON, how the last operation ended */
+    char *moved_to, *attempt;
+    char *endpoints[CONTROL_MEMBERS_MAX]; /* external */
+    size_t nendpoints;
+    struct ctl_op op;
+    /* live */
+    struct ctl_standing **standings; /* by node */
+    size_t nstandings, capstandings;
+    int64_t next_ms, phase_ms,
+        failing_ms; /* failing_ms: since when moving fails; < 0: it does not */
+    bool moving, fenced, abort, etcd_busy, gone_removed;
+    char *problem; /* what it waits for, for people */
+};
+
 struct control {
     char *own_node;
+    struct ctl_growth growth;
     struct ctl_leader leader;
     struct ctl_roster roster;
     struct ctl_feed feed;
@@ -774,6 +826,46 @@ void ctl_roster_clear(struct control *c);
 const struct ctl_seat *ctl_roster_seat(const struct control *c, struct sk_str node); /* or NULL */
 const char *ctl_seat_name(enum ctl_seat_state state);
 void ctl_roster_controls(const struct control *c, struct sk_jw *w); /* `controls` of `assign` */
+/* growth.c: the record `control` */
+void ctl_growth_apply(struct control *c, const struct sk_node *rec);
+void ctl_growth_clear(struct control *c);
+void ctl_growth_free(struct control *c);
+struct ctl_standing *ctl_standing(const struct control *c, const char *node);
+bool ctl_op_has(const struct control *c, const char *node);
+const char *ctl_op_name(enum ctl_op_kind kind);
+const char *ctl_phase_name(enum ctl_phase phase);
+/* What the record is to say next: filled from what it says now, changed, written. */
+struct ctl_draft {
+    bool etcd, external;
+    const char *token, *moved_to, *attempt, *last;
+    struct ctl_seat seats[CONTROL_MEMBERS_MAX];
+    size_t count;
+    struct ctl_op op;
+    const struct sk_str *endpoints;
+    size_t nendpoints;
+};
+void ctl_draft_init(const struct control *c, struct sk_arena *arena, struct ctl_draft *ret);
+void ctl_draft_drop(struct ctl_draft *d, const char *node);
+void ctl_draft_write(const struct control *c, const struct ctl_draft *d, struct sk_buf *out);
+
+/* grow.c: what is done about it */
+void ctl_seat_heard(struct control *c, const struct control_event *ev);
+void ctl_etcd_done(struct control *c, const struct control_event *ev);
+void ctl_grow_step(struct control *c);
+void ctl_phase_put(struct control *c, struct ctl_draft *d, struct ctl_req *req, const char *text);
+void ctl_undo(struct control *c, const char *why);
+double ctl_seats_rtt(const struct control *c);
+/* move.c: true: the state is being moved, nothing else may be decided */
+bool ctl_move_step(struct control *c);
+void ctl_moved(struct control *c, const struct control_event *ev);
+/* seats.c: requests, and who is taken */
+void ctl_req_seats(struct control *c, struct ctl_req *req);
+/* What a majority's commit takes on the way when `leader` leads these. */
+double ctl_commit_ms(const struct control *c, struct ctl_node *const *nodes, size_t count,
+                     const struct ctl_node *leader);
+
+bool ctl_yields(const struct control *c);        /* another control node is to lead */
+int64_t ctl_silence_ms(const struct control *c); /* of a leader that may be taken for dead */
 
 /* leader.c */
 bool ctl_shared(const struct control *c); /* others use the same state */

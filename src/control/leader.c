@@ -122,8 +122,7 @@ void ctl_leader_fence(struct control *c, struct ctl_txn *t, struct control_txn *
 static bool may_take(const struct control *c)
 {
     const struct ctl_leader *l = &c->leader;
-    return !ctl_shared(c) || l->holder[0] == '\0' ||
-           c->now_ms - l->seen_ms >= CTL_LEADER_SILENCE_MS;
+    return !ctl_shared(c) || l->holder[0] == '\0' || c->now_ms - l->seen_ms >= ctl_silence_ms(c);
 }
 
 static void stand_by(struct control *c)
@@ -168,6 +167,9 @@ bool ctl_leader_step(struct control *c)
 
     if (c->pending != NULL) {
         return l->leads;
+    }
+    if (l->leads && ctl_yields(c)) {
+        l->leads = false;
     }
     if (l->leads) {
         l->next_look_ms = INT64_MAX;

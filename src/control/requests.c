@@ -108,6 +108,24 @@ static void apply_copy(struct sk_arena *a, struct control_request *to,
     to->u.apply.expect_plan = ctl_arena_dup(a, in->u.apply.expect_plan);
 }
 
+static const struct sk_str *names_copy(struct sk_arena *a, const struct sk_str *names, size_t count)
+{
+    struct sk_str *copy = SK_ARENA_ARRAY(a, struct sk_str, count + 1);
+
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = ctl_arena_dup(a, names[i]);
+    }
+    return copy;
+}
+
+static void seats_copy(struct sk_arena *a, struct control_request *to,
+                       const struct control_request *in)
+{
+    to->u.seats.nodes = names_copy(a, in->u.seats.nodes, in->u.seats.nnodes);
+    to->u.seats.endpoints = names_copy(a, in->u.seats.endpoints, in->u.seats.nendpoints);
+    to->u.seats.gone = ctl_arena_dup(a, in->u.seats.gone);
+}
+
 struct ctl_req *ctl_req_api(const struct control_request *in)
 {
     struct ctl_req *req = req_new(CTL_REQ_API, in->id);
@@ -151,6 +169,12 @@ struct ctl_req *ctl_req_api(const struct control_request *in)
         break;
     case CONTROL_REQ_DRILL:
         to->u.drill.site = ctl_arena_dup(a, in->u.drill.site);
+        break;
+    case CONTROL_REQ_GROW:
+    case CONTROL_REQ_SHRINK:
+    case CONTROL_REQ_REPLACE:
+    case CONTROL_REQ_ABORT:
+        seats_copy(a, to, in);
         break;
     case CONTROL_REQ_DRILL_ABORT:
     case CONTROL_REQ_RETURN:
@@ -213,6 +237,12 @@ static void api_run(struct control *c, struct ctl_req *req)
         break;
     case CONTROL_REQ_DRILL_ABORT:
         ctl_req_drill_abort(c, req);
+        break;
+    case CONTROL_REQ_GROW:
+    case CONTROL_REQ_SHRINK:
+    case CONTROL_REQ_REPLACE:
+    case CONTROL_REQ_ABORT:
+        ctl_req_seats(c, req);
         break;
     case CONTROL_REQ_COUNT:
         SK_ASSERT(false && "no request");

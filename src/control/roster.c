@@ -6,7 +6,7 @@
 /*
  * The record `control`: which nodes decide, and on which form of the store (docs/control-nodes.md).
  * No record: one control node, this one, as `init` made it. What `grow`, `shrink` and `replace` are
- * doing (`operation`) is kept as it is.
+ * doing (`operation`) is read by growth.c.
  */
 
 static enum ctl_seat_state seat_from(struct sk_str name)
@@ -27,10 +27,13 @@ void ctl_roster_clear(struct control *c)
 
     for (size_t i = 0; i < r->count; i++) {
         free(r->seats[i].node);
+        free(r->seats[i].peer_url);
+        free(r->seats[i].client_url);
     }
     free(r->raw);
     free(r->operation);
     *r = (struct ctl_roster){0};
+    ctl_growth_clear(c);
     c->dirty_all = true; /* every node is told where control is */
 }
 
@@ -41,6 +44,9 @@ void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_st
     const struct sk_node *list = sk_map_seq(rec, "members");
     const struct sk_node *operation = sk_map_get(rec, SK_STR("operation"));
 
+    if (r->raw != NULL && r->mod_rev == mod_rev && sk_str_eq(sk_str(r->raw), raw)) {
+        return; /* read again */
+    }
     ctl_roster_clear(c);
     ctl_set(&r->raw, raw);
     r->mod_rev = mod_rev;
@@ -52,6 +58,8 @@ void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_st
         if (sk_str_is_label(node)) {
             r->seats[r->count].node = ctl_dup(node);
             r->seats[r->count].port = sk_map_int(row, "port", 0);
+            r->seats[r->count].peer_url = ctl_dup(sk_map_str(row, "peer_url", SK_STR("")));
+            r->seats[r->count].client_url = ctl_dup(sk_map_str(row, "client_url", SK_STR("")));
             r->seats[r->count++].state = seat_from(sk_map_str(row, "state", SK_STR("")));
         }
     }
@@ -62,6 +70,7 @@ void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_st
         sk_jw_node(&w, operation);
         r->operation = sk_buf_steal(&out, NULL);
     }
+    ctl_growth_apply(c, rec);
 }
 
 const struct ctl_seat *ctl_roster_seat(const struct control *c, struct sk_str node)

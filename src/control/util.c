@@ -130,6 +130,9 @@ static void command_copy(struct control_commands *to, const struct control_comma
     case CONTROL_CMD_PLAN:
     case CONTROL_CMD_ASSIGN:
     case CONTROL_CMD_DRILL:
+    case CONTROL_CMD_SEAT:
+    case CONTROL_CMD_MOVE:
+    case CONTROL_CMD_ETCD:
     case CONTROL_CMD_COUNT:
         SK_ASSERT(false && "never waits for a commit");
     }

@@ -70,6 +70,8 @@ void api_run_recovery(struct host *host, struct api_call *call);
 void api_run_drills(struct host *host, struct api_call *call);
 void api_run_drill(struct host *host, struct api_call *call);
 void api_run_drill_report(struct host *host, struct api_call *call);
+void api_run_seats(struct host *host, struct api_call *call);
+void api_run_grow(struct host *host, struct api_call *call); /* keeps call->pems first */
 void api_run_request(struct host *host,
                      struct api_call *call); /* call->request; answered by a later REPLY */
 

@@ -430,3 +430,125 @@ API_FILL(api_fill_drill_abort)
     call->request.kind = CONTROL_REQ_DRILL_ABORT;
     return 0;
 }
+
+/* ---- the control nodes ---- */
+
+#define SEATS_MAX 16
+#define ENDPOINTS_MAX 9
+#define PEM_BYTES_MAX 16384
+
+/* A list of strings; NULL: none. */
+static int read_names(const struct sk_node *list, const char *what, size_t max,
+                      struct sk_arena *arena, const struct sk_str **ret, size_t *ret_count,
+                      struct sk_err *err)
+{
+    uint32_t n = list ? list->count : 0;
+    struct sk_str *names;
+
+    if (n > max) {
+        return sk_err_set(err, SK_ERR_LIMIT, "body: more than %zu '%s'", max, what);
+    }
+    names = SK_ARENA_ARRAY(arena, struct sk_str, n + 1);
+    for (uint32_t i = 0; i < n; i++) {
+        if (list->u.items[i].kind != SK_STRING) {
+            return sk_err_set(err, SK_ERR_INPUT, "body: '%s' must hold strings", what);
+        }
+        names[i] = list->u.items[i].u.text;
+    }
+    *ret = names;
+    *ret_count = n;
+    return 0;
+}
+
+/* The operator's own etcd: where it is, and how it is opened. */
+static int read_etcd(const struct sk_node *etcd, struct api_call *call, struct sk_err *err)
+{
+    static const char *const files[] = {"ca", "cert", "key"};
+    struct control_request *req = &call->request;
+
+    if (!etcd) {
+        return 0;
+    }
+    if (read_names(sk_map_seq(etcd, "endpoints"), "endpoints", ENDPOINTS_MAX, call->arena,
+                   &req->u.seats.endpoints, &req->u.seats.nendpoints, err) < 0) {
+        return err->code;
+    }
+    if (req->u.seats.nendpoints == 0) {
+        return sk_err_set(err, SK_ERR_INPUT, "body: 'etcd' needs 'endpoints'");
+    }
+    for (size_t i = 0; i < req->u.seats.nendpoints; i++) {
+        if (!sk_str_starts(req->u.seats.endpoints[i], SK_STR("https://")) ||
+            req->u.seats.endpoints[i].len > 200) {
+            return sk_err_set(err, SK_ERR_INPUT, "body: an endpoint of etcd is https://HOST:PORT");
+        }
+    }
+    for (size_t i = 0; i < SK_ARRAY_LEN(files); i++) {
+        call->pems[i] = sk_map_str(etcd, files[i], SK_STR(""));
+        if (call->pems[i].len == 0 || call->pems[i].len > PEM_BYTES_MAX) {
+            return sk_err_set(err, SK_ERR_INPUT, "body: 'etcd' needs '%s', a PEM text", files[i]);
+        }
+    }
+    return 0;
+}
+
+API_FILL(api_fill_grow)
+{
+    static const struct key_spec specs[] = {
+        {"nodes", SK_SEQ, false}, {"members", SK_NUMBER, false}, {"etcd", SK_MAP, false}};
+    struct control_request *req = &call->request;
+    const struct sk_node *body;
+
+    (void)api;
+    (void)segment;
+    if (read_body(x, call->arena, specs, SK_ARRAY_LEN(specs), &body, err) < 0 ||
+        read_names(sk_map_seq(body, "nodes"), "nodes", SEATS_MAX, call->arena, &req->u.seats.nodes,
+                   &req->u.seats.nnodes, err) < 0 ||
+        read_etcd(sk_map_get(body, SK_STR("etcd")), call, err) < 0) {
+        return err->code;
+    }
+    req->kind = CONTROL_REQ_GROW;
+    req->u.seats.members = sk_map_int(body, "members", 0);
+    return 0;
+}
+
+static int fill_one(struct http_exchange *x, struct api_call *call, const char *key,
+                    struct sk_err *err)
+{
+    const struct key_spec specs[] = {{key, SK_STRING, false}, {"node", SK_STRING, false}};
+    struct control_request *req = &call->request;
+    struct sk_str *name = SK_ARENA_ARRAY(call->arena, struct sk_str, 1);
+    const struct sk_node *body;
+
+    if (read_body(x, call->arena, specs, SK_ARRAY_LEN(specs), &body, err) < 0) {
+        return err->code;
+    }
+    *name = sk_map_str(body, key, SK_STR(""));
+    req->u.seats.nodes = name;
+    req->u.seats.nnodes = name->len > 0;
+    req->u.seats.gone = sk_map_str(body, "node", SK_STR(""));
+    return 0;
+}
+
+API_FILL(api_fill_shrink)
+{
+    (void)api;
+    (void)segment;
+    call->request.kind = CONTROL_REQ_SHRINK;
+    return fill_one(x, call, "to", err);
+}
+
+API_FILL(api_fill_replace)
+{
+    (void)api;
+    (void)segment;
+    call->request.kind = CONTROL_REQ_REPLACE;
+    return fill_one(x, call, "with", err);
+}
+
+API_FILL(api_fill_abort)
+{
+    (void)api;
+    (void)segment;
+    call->request.kind = CONTROL_REQ_ABORT;
+    return fill_one(x, call, "to", err);
+}

@@ -32,5 +32,9 @@ API_FILL(api_fill_key);
 API_FILL(api_fill_key_revoke);
 API_FILL(api_fill_drill);
 API_FILL(api_fill_drill_abort);
+API_FILL(api_fill_grow);
+API_FILL(api_fill_shrink);
+API_FILL(api_fill_replace);
+API_FILL(api_fill_abort);
 
 #endif

@@ -167,6 +167,19 @@ void api_run_logs(struct host *host, struct api_call *call)
                     call->stream, &call->err);
 }
 
+void api_run_seats(struct host *host, struct api_call *call)
+{
+    control_seats_json(host_control(host), &call->answer);
+}
+
+void api_run_grow(struct host *host, struct api_call *call)
+{
+    if (call->pems[0].len > 0 && host_keep_etcd(host, call->pems, &call->err) < 0) {
+        return;
+    }
+    api_run_request(host, call);
+}
+
 void api_run_request(struct host *host, struct api_call *call)
 {
     struct control_event ev = {.kind = CONTROL_EV_REQUEST};

@@ -43,6 +43,7 @@ struct api_call {
     api_run_fn *run; /* on the loop thread, once the role was checked; NULL: check only that */
     struct control_request request; /* for api_run_request() */
     struct sk_str arg1, arg2;       /* for queries */
+    struct sk_str pems[3];          /* of an operator's own etcd: CA, certificate, key */
     int64_t number;
     struct api_feed *stream; /* of a streaming route; the call has a reference of its own */
     /* who it is: filled by the loop thread */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "daemon/frames.h"
+#include "daemon/seat.h"
 #include "net/token.h"
 #include "sys/clock.h"
 #include "sys/file.h"
@@ -95,6 +96,39 @@ static bool hook_assign(void *ctx, struct sk_str node, struct sk_str json)
     sent = hook_send(ctx, node, sk_buf_str(&frame));
     sk_buf_release(&frame);
     return sent;
+}
+
+/* A node that is to be a control node gets what the others have. Nothing of it is ever logged. */
+static void hook_seat(void *ctx, const struct control_command *cmd)
+{
+    struct cluster *cluster = ctx;
+    struct sk_str body = cmd->u.seat.body;
+    struct sk_buf frame = SK_BUF_INIT;
+    struct sk_str alone[2];
+    struct sk_err err = {0};
+    bool external;
+
+    SK_ASSERT(body.len >= 2 && body.ptr[body.len - 1] == '}');
+    if (cmd->u.seat.ends && vault_is_split(keys_vault(cluster->cfg.keys)) &&
+        control_settled(host_control(cluster->host), alone, 2) == 1) {
+        return; /* it keeps a share of ours; it is told again, once the key is a file here */
+    }
+    if (!cmd->u.seat.secrets) {
+        (void)hook_send(cluster, cmd->u.seat.node, body);
+        return;
+    }
+    external = memmem(body.ptr, body.len, "\"external\":true", 15) != NULL;
+    sk_buf_add(&frame, body.ptr, body.len - 1);
+    sk_buf_adds(&frame, ",\"secrets\":");
+    if (seat_secrets_write(keys_vault(cluster->cfg.keys), cluster->control_dir,
+                           net_ca_cluster(cluster->ca), external, &frame, &err) == 0) {
+        sk_buf_addc(&frame, '}');
+        (void)hook_send(cluster, cmd->u.seat.node, sk_buf_str(&frame));
+    } else {
+        sk_log_err(SK_LOG_ERROR, "secrets of the control nodes not sent", &err);
+    }
+    explicit_bzero(frame.ptr, frame.cap);
+    sk_buf_release(&frame);
 }
 
 /* A newcomer that came to a standby is told where to go. */
@@ -335,6 +369,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         r = frame_read_lease(frame->tree, node, arena, &ev, &err);
     } else if (sk_str_is(frame->type, "drilled")) {
         r = frame_read_drilled(frame->tree, node, &ev, &err);
+    } else if (sk_str_is(frame->type, "control_state")) {
+        r = seat_read_state(frame->tree, node, &ev, &err);
     } else if (sk_str_is(frame->type, "renew")) {
         on_renew(cluster, peer, frame);
     } else if (sk_str_is(frame->type, "log")) {
@@ -347,7 +383,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     if (r < 0) {
         net_peer_close(peer, &err);
     } else if (ev.kind == CONTROL_EV_BEAT || ev.kind == CONTROL_EV_OBSERVE ||
-               ev.kind == CONTROL_EV_LEASE || ev.kind == CONTROL_EV_DRILLED) {
+               ev.kind == CONTROL_EV_LEASE || ev.kind == CONTROL_EV_DRILLED ||
+               ev.kind == CONTROL_EV_SEAT) {
         host_step(cluster->host, &ev);
     }
     sk_arena_free(arena);
@@ -429,8 +466,8 @@ static int load_ca(struct cluster *cluster, struct sk_err *err)
 static int start_host(struct cluster *cluster, struct sk_err *err)
 {
     const struct cluster_config *config = &cluster->cfg;
-    struct host_hooks hooks = {hook_send,   hook_assign, hook_answer,    hook_close,
-                               hook_revoke, hook_issue,  config->failed, cluster};
+    struct host_hooks hooks = {hook_send,  hook_assign, hook_answer,    hook_close, hook_revoke,
+                               hook_issue, hook_seat,   config->failed, cluster};
     struct control_config cfg = {.node = sk_str(config->config->node),
                                  .ingress_port = config->config->ingress_port,
                                  .channel_port = config->config->channel_port};

@@ -34,6 +34,8 @@ void daemon_config_init(struct daemon_config *config, const char *dir)
     config->api_port = 7410;
     config->ingress_port = geteuid() == 0 ? 80 : 8080;
     config->relay_port = 7443;
+    config->etcd_peer_port = 2380;
+    config->etcd_client_port = 2379;
 }
 
 static void copy_text(char *out, size_t size, const struct sk_node *root, const char *key)
@@ -89,7 +91,9 @@ static int from_tree(const struct sk_node *root, struct daemon_config *c, struct
         read_port(root, "probe_port", &c->probe_port, err) < 0 ||
         read_port(root, "api_port", &c->api_port, err) < 0 ||
         read_port(root, "ingress_port", &c->ingress_port, err) < 0 ||
-        read_port(root, "relay_port", &c->relay_port, err) < 0) {
+        read_port(root, "relay_port", &c->relay_port, err) < 0 ||
+        read_port(root, "etcd_peer_port", &c->etcd_peer_port, err) < 0 ||
+        read_port(root, "etcd_client_port", &c->etcd_client_port, err) < 0) {
         return SK_ERR_CORRUPT;
     }
     if (!c->cluster[0] || !sk_str_is_label(sk_str(c->node)) || !sk_str_is_label(sk_str(c->site)) ||
@@ -247,6 +251,8 @@ int daemon_config_save(const struct daemon_config *c, struct sk_err *err)
     sk_jw_kint(&w, "api_port", c->api_port);
     sk_jw_kint(&w, "ingress_port", c->ingress_port);
     sk_jw_kint(&w, "relay_port", c->relay_port);
+    sk_jw_kint(&w, "etcd_peer_port", c->etcd_peer_port);
+    sk_jw_kint(&w, "etcd_client_port", c->etcd_client_port);
     sk_jw_kcstr(&w, "user", c->user);
     (void)snprintf(path, sizeof(path), "%s/node.json", c->dir);
     write_rest(path, &w);

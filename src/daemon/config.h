@@ -26,12 +26,14 @@ struct daemon_config {
     char controls[DAEMON_CONTROLS_MAX][DAEMON_ADDRESS_SIZE]; /* "host:7400" */
     unsigned ncontrols;
     bool is_control;
-    uint16_t channel_port; /* 7400 */
-    uint16_t probe_port;   /* 7401 */
-    uint16_t api_port;     /* 7410; 0 = no HTTPS */
-    uint16_t ingress_port; /* 80 as root, else 8080 */
-    uint16_t relay_port;   /* between sites: 7443 */
-    char user[64];         /* whom skerryd becomes when started as root; "" = skerry, else nobody */
+    uint16_t channel_port;     /* 7400 */
+    uint16_t probe_port;       /* 7401 */
+    uint16_t api_port;         /* 7410; 0 = no HTTPS */
+    uint16_t ingress_port;     /* 80 as root, else 8080 */
+    uint16_t relay_port;       /* between sites: 7443 */
+    uint16_t etcd_peer_port;   /* 2380 */
+    uint16_t etcd_client_port; /* 2379 */
+    char user[64]; /* whom skerryd becomes when started as root; "" = skerry, else nobody */
 };
 
 void daemon_config_init(struct daemon_config *config, const char *dir);

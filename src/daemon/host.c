@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/health.h"
+#include "daemon/mover.h"
 #include "store/store.h"
 #include "sys/clock.h"
 #include "sys/table.h"
@@ -42,6 +43,7 @@ struct host {
     uv_loop_t *loop;
     struct control *control;
     struct state *state;
+    struct mover *mover;
     struct sys_worker *plan_worker;
     struct sys_queue *calls;
     uv_timer_t timer;
@@ -352,6 +354,11 @@ const struct state_form *host_form(const struct host *host)
     return state_form(host->state);
 }
 
+int host_keep_etcd(struct host *host, const struct sk_str pems[3], struct sk_err *err)
+{
+    return mover_keep_etcd(host->mover, pems, err);
+}
+
 /* ---- the planner's worker ---- */
 
 static void plan_run(struct sys_job *base)
@@ -631,6 +638,20 @@ static void execute(struct host *host, const struct control_command *cmd)
     case CONTROL_CMD_CLOSE:
         host->hooks.close_node(host->hooks.ctx, cmd->u.close.node, &cmd->u.close.err);
         break;
+    case CONTROL_CMD_SEAT:
+        host->hooks.seat(host->hooks.ctx, cmd);
+        break;
+    case CONTROL_CMD_MOVE:
+        if (!host->ending) {
+            SK_ASSERT(!host->committing);
+            mover_move(host->mover, cmd);
+        }
+        break;
+    case CONTROL_CMD_ETCD:
+        if (!host->ending) {
+            mover_etcd(host->mover, cmd);
+        }
+        break;
     case CONTROL_CMD_EVENT:
         publish(host, cmd->u.event.seq, cmd->u.event.json);
         break;
@@ -795,6 +816,7 @@ int host_new(uv_loop_t *loop, const char *dir, const struct control_config *cfg,
         free(host);
         return err ? err->code : SK_ERR_INTERNAL;
     }
+    host->mover = mover_new(loop, dir, cfg->node, host->state, host);
     host->plan_worker = sys_worker_new(loop, "plan", JOBS_MAX);
     host->health = health_new(loop, dir);
     host->calls = sys_queue_new(loop, CALLS_MAX, on_call, host);
@@ -844,7 +866,9 @@ void host_free(struct host *host)
     host_stop_calls(host);
     sys_worker_free(host->plan_worker);
     health_free(host->health);
+    mover_end(host->mover);
     state_free(host->state);
+    mover_free(host->mover);
     if (host->held != NULL) {
         store_job_free(host->held);
     }

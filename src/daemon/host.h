@@ -34,6 +34,8 @@ struct host_hooks {
     /* The authority's part of a join or renewal: appends the frame's "cert" and "ca" values. */
     int (*issue)(void *ctx, const struct control_command *cmd, struct sk_buf *ret_frame,
                  struct sk_err *err);
+    /* Sends what CONTROL_CMD_SEAT says, with the cluster's secrets where it asks for them. */
+    void (*seat)(void *ctx, const struct control_command *cmd);
     /* Something fatal: the state cannot be read. The daemon should stop. */
     void (*failed)(void *ctx, const struct sk_err *err);
     void *ctx;
@@ -72,6 +74,8 @@ void host_step(struct host *host, struct control_event *event);
 
 /* Answers GET /v1/control, when the members of etcd were asked how they are. */
 void host_control_status(struct host *host, struct api_call *call);
+/* Keeps CA, certificate and key of an etcd of the operator's own, for a grow to it. */
+int host_keep_etcd(struct host *host, const struct sk_str pems[3], struct sk_err *err);
 
 /* Keeps a call until its REPLY comes; takes over the caller's reference. */
 void host_await(struct host *host, uint64_t request, struct api_call *call);

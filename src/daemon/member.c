@@ -48,6 +48,8 @@ struct member {
     uv_timer_t beat;
     void (*renewed)(void *ctx, const struct net_identity *identity);
     void (*control_frame)(void *ctx, struct net_peer *peer, const struct net_frame *frame);
+    void (*up)(void *ctx);
+    void (*seat)(void *ctx, const struct net_frame *frame);
     void *ctx;
 };
 
@@ -331,6 +333,7 @@ static void on_up(void *ctx, struct net_peer *peer)
     if (greeting.len > 0) {
         (void)net_send(peer, greeting, NULL);
     }
+    member->up(member->ctx);
 }
 
 /* A hard drill is the agent's: without one this node cannot cut itself, and says so. */
@@ -367,6 +370,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         take_renewed(member, frame);
     } else if (sk_str_is(frame->type, "drill")) {
         take_drill(member, peer, frame);
+    } else if (sk_str_starts(frame->type, SK_STR("control_"))) {
+        member->seat(member->ctx, frame);
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
                (sk_str_is(frame->type, "leased") && term_counts(member, peer, frame))) {
         (void)agent_link_send(member->agent, frame->bytes);
@@ -483,6 +488,8 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
     member->revoked = config->revoked;
     member->renewed = config->renewed;
     member->control_frame = config->control_frame;
+    member->up = config->up;
+    member->seat = config->seat;
     member->ctx = config->ctx;
     SK_ASSERT(uv_timer_init(loop, &member->beat) == 0);
     member->beat.data = member;

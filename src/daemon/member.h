@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "daemon/config.h"
 #include "net/channel.h"
+#include "net/frame.h"
 #include "net/identity.h"
 
 /*
@@ -27,6 +28,9 @@ struct member_config {
     void (*renewed)(void *ctx, const struct net_identity *identity);
     /* a frame between control nodes came from one (daemon/keys.h); NULL: left alone */
     void (*control_frame)(void *ctx, struct net_peer *peer, const struct net_frame *frame);
+    /* a control node has connected, or sent a frame `control_…`: daemon/role.h */
+    void (*up)(void *ctx);
+    void (*seat)(void *ctx, const struct net_frame *frame);
     void *ctx;
 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -248,6 +249,22 @@ static int run(struct half *halves, size_t n, int signals, const char *dir, unsi
     }
 }
 
+/* Where a node keeps what makes it a control node: it may become one while this runs, and skerryd
+ * must not write beside the agent's folder. */
+static int make_control_folder(const char *dir, unsigned uid, unsigned gid, struct sk_err *err)
+{
+    char path[PATH_MAX + 16];
+
+    (void)snprintf(path, sizeof(path), "%s/control", dir);
+    if (mkdir(path, 0700) != 0) {
+        return errno == EEXIST ? 0 : sk_err_errno(err, errno, "make '%s'", path);
+    }
+    if (geteuid() == 0 && chown(path, uid, gid) != 0) {
+        return sk_err_errno(err, errno, "give '%s' to the daemon's user", path);
+    }
+    return 0;
+}
+
 int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_err *err)
 {
     struct half halves[] = {{.role = "agent", .verbose = verbose},
@@ -260,7 +277,7 @@ int daemon_supervise(const char *dir, const char *user, bool verbose, struct sk_
     if (!realpath(dir, whole)) {
         return sk_err_errno(err, errno, "open data folder '%s'", dir);
     }
-    if (daemon_user(user, &uid, &gid, err) < 0) {
+    if (daemon_user(user, &uid, &gid, err) < 0 || make_control_folder(whole, uid, gid, err) < 0) {
         return err ? err->code : SK_ERR_INPUT;
     }
     if (geteuid() == 0 && !user[0] && !getpwnam("skerry")) {

@@ -125,6 +125,12 @@ static enum control_txn_result store_commit(struct fake *f, const struct control
     return CONTROL_TXN_OK;
 }
 
+void fake_put(struct fake *f, const char *key, struct sk_str value)
+{
+    f->revision++;
+    record_put(f, sk_str(key), value);
+}
+
 /* ---- events on their way ---- */
 
 struct fake_pending {
@@ -315,6 +321,12 @@ static void command(struct fake *f, const struct control_command *cmd)
         break;
     case CONTROL_CMD_EVENT:
         do_event(f, cmd);
+        break;
+    case CONTROL_CMD_SEAT:
+    case CONTROL_CMD_MOVE:
+    case CONTROL_CMD_ETCD:
+        assert_non_null(f->seats);
+        f->seats(f, cmd);
         break;
     case CONTROL_CMD_COUNT:
         fail();
@@ -569,4 +581,9 @@ void fake_free(struct fake *f)
     free(f->records);
     sk_buf_release(&f->trace);
     free(f);
+}
+
+void fake_tell(struct fake *f, struct control_event *ev)
+{
+    fake_step(f, ev);
 }

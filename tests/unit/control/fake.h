@@ -118,6 +118,8 @@ struct fake {
     } epochs[16];
     size_t nepochs;
     unsigned answers;
+    /* what changes the control nodes; NULL: no test of it */
+    void (*seats)(struct fake *f, const struct control_command *cmd);
 };
 
 /* A cluster of one control-only node `hub-1` in site `hub`, loaded and beating. */
@@ -176,6 +178,10 @@ size_t fake_instances_on_record(struct fake *f);
 const struct sk_node *fake_query(struct fake *f,
                                  void (*query)(const struct control *, struct sk_buf *));
 const char *fake_get(struct fake *f, const char *key); /* the record, NULL if absent */
+/* Somebody else writes a record. */
+void fake_put(struct fake *f, const char *key, struct sk_str value);
+/* One more event for control, now. */
+void fake_tell(struct fake *f, struct control_event *ev);
 void fake_note(struct fake *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SK_DAEMON_MOVER_H
+#define SK_DAEMON_MOVER_H
+
+#include <uv.h>
+
+#include "control/control.h"
+#include "daemon/state.h"
+
+/*
+ * Carries out for the host what control wants done to the store itself: moves to the other form on
+ * the state's worker, changes of etcd's members on one of its own. The answers are control's
+ * events. Loop thread only.
+ */
+struct mover;
+struct host;
+
+struct mover *mover_new(uv_loop_t *loop, const char *dir, struct sk_str node, struct state *state,
+                        struct host *host);
+void mover_move(struct mover *mover, const struct control_command *cmd); /* CONTROL_CMD_MOVE */
+void mover_etcd(struct mover *mover, const struct control_command *cmd); /* CONTROL_CMD_ETCD */
+int mover_keep_etcd(struct mover *mover, const struct sk_str pems[3], struct sk_err *err);
+/* Takes no other store over any more; before the state is freed. Blocks. */
+void mover_end(struct mover *mover);
+void mover_free(struct mover *mover); /* after it. NULL allowed */
+
+#endif
