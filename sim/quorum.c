@@ -130,6 +130,9 @@ static void forget(struct sim_store *st, size_t count)
         free(st->log[i].value);
     }
     st->nlog -= count;
+    if (st->nlog == 0) {
+        return; /* there may be no log at all */
+    }
     memmove(st->log, st->log + count, st->nlog * sizeof(*st->log));
 }
 
