@@ -70,8 +70,8 @@ static void choose_weather(struct sim *s)
         !s->fault[SIM_F_JITTER] ? 2 * SIM_MS : sim_between(s, 10, heavy ? 600 : 200) * SIM_MS;
     s->dup = s->fault[SIM_F_DUP] ? 0.05 : 0;
     if (s->o.weather) {
-        s->loss = 0.05;
-        s->jitter_us = 200 * SIM_MS;
+        s->loss = s->o.weather == SIM_CALM ? 0 : 0.05;
+        s->jitter_us = (s->o.weather == SIM_CALM ? 2 : 200) * SIM_MS;
     }
     s->rough = s->loss > 0.05 || s->jitter_us > 200 * SIM_MS;
 }
@@ -84,7 +84,9 @@ void sim_chaos_choose(struct sim *s)
     for (int f = 0; f < SIM_FAULT_COUNT; f++) {
         s->fault[f] = sim_chance(s, share);
         if (s->o.weather) {
-            s->fault[f] = f == SIM_F_LOSS || f == SIM_F_JITTER || f == SIM_F_BLACKOUT;
+            s->fault[f] = f == SIM_F_LOSS || f == SIM_F_JITTER ||
+                          (f == SIM_F_BLACKOUT && s->o.weather >= SIM_LINKS) ||
+                          (f == SIM_F_CRASH_SITE && s->o.deaths);
         }
     }
     s->encode = s->o.seed % 50 == 7;
@@ -93,7 +95,7 @@ void sim_chaos_choose(struct sim *s)
     s->fault_every_us = sim_between(s, 1, 30) * SIM_S;
     s->fault_long_us = sim_between(s, 1, 40) * SIM_S;
     if (s->o.weather) {
-        s->fault_every_us = 20 * SIM_S;
+        s->fault_every_us = (s->o.deaths ? 90 : 20) * SIM_S;
     }
     choose_sites(s);
     choose_nodes(s);
@@ -244,6 +246,16 @@ static void crash_site(struct sim *s)
     size_t site = sim_below(s, s->nsites);
     int64_t us = 2 * SIM_S + how_long(s);
 
+    if (s->o.deaths) { /* one at a time, and control outlives it */
+        for (size_t i = 0; i < s->nnodes; i++) {
+            if (s->nodes[s->controls[0].node].site == site || s->nodes[i].touched > 0 ||
+                (s->nfound > 0 && s->now_us - s->nodes[i].trouble_us < 30 * SIM_S)) {
+                return;
+            }
+        }
+        us = 15 * SIM_S;
+        sim_check_death(s, site);
+    }
     for (size_t i = 0; i < s->nnodes; i++) {
         if (s->nodes[i].site == site) {
             crash_machine(s, i, us + (int64_t)sim_below(s, 2 * SIM_S));
@@ -346,7 +358,7 @@ static void blackout(struct sim *s)
     case SIM_ISLES:
         cut_off(s, true, 1500 * SIM_MS);
         break;
-    case SIM_NO_WEATHER:
+    default:
         cut_off(s, sim_chance(s, 0.5), sim_between(s, 100, 1500) * SIM_MS);
         break;
     }

@@ -25,6 +25,7 @@ void sim_check_release(struct sim *s)
     free(s->works);
     free(s->insts);
     free(s->plans);
+    free(s->found);
 }
 
 void sim_trouble(struct sim *s, size_t node)
@@ -278,8 +279,11 @@ static void check_overlay(struct sim *s, size_t control, struct sk_str value)
                 continue;
             }
             s->moves++;
-            if (!sim_peek_moving(s->controls[control].c, now.project, now.service, now.replica) &&
-                !reason_to_move(s, control, sim_node_index(s, sk_str(now.node)))) {
+            bool called =
+                sim_peek_moving(s->controls[control].c, now.project, now.service, now.replica);
+            s->needless +=
+                !called && !sim_store_drained(s, (size_t)sim_node_index(s, sk_str(now.node)));
+            if (!called && !reason_to_move(s, control, sim_node_index(s, sk_str(now.node)))) {
                 sim_fail(s, SIM_NEEDLESS,
                          "%s/%s.%" PRId64 " moves from %s to %.*s, and nothing ails %s",
                          now.project, now.service, now.replica, now.node, SK_PRI(to), now.node);
@@ -433,6 +437,60 @@ static void check_return(struct sim *s, size_t control)
     }
 }
 
+/* ---- in the weather: everything is counted, and told at the end ---- */
+
+void sim_check_death(struct sim *s, size_t site)
+{
+    SK_GROW(s->found, s->nfound, s->capfound);
+    s->found[s->nfound++].after_us = -1;
+    s->dead_us[site] = s->now_us;
+}
+
+static bool anybody_there(const struct sim *s, size_t site)
+{
+    for (size_t i = 0; i < s->nnodes; i++) {
+        if (s->nodes[i].site == site && s->nodes[i].machine_up) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void site_found(struct sim *s, size_t site)
+{
+    if (!s->o.weather) {
+        return;
+    }
+    if (anybody_there(s, site)) {
+        s->false_sites++;
+        sim_say(s, "FALSE: site %s is judged lost, and it was only the weather",
+                s->sites[site].name);
+    } else if (s->nfound > 0 && s->found[s->nfound - 1].after_us < 0) {
+        s->found[s->nfound - 1].after_us = s->now_us - s->dead_us[site];
+    }
+}
+
+void sim_check_node_lost(struct sim *s, int node)
+{
+    if (s->o.weather && !s->healing && node >= 0 && s->nodes[node].machine_up) {
+        s->false_nodes++;
+        sim_say(s, "FALSE: node %s is judged lost, and it was only the weather",
+                s->nodes[node].name);
+    }
+}
+
+void sim_check_weather(struct sim *s)
+{
+    if (s->false_sites + s->false_nodes > 0) {
+        sim_fail(s, SIM_FALSE_SITE,
+                 "%" PRIu64 " sites and %" PRIu64
+                 " single nodes were judged lost, and it was only the weather",
+                 s->false_sites, s->false_nodes);
+    } else if (s->o.weather && !s->o.deaths && s->needless > 0) {
+        sim_fail(s, SIM_NEEDLESS, "%" PRIu64 " moves, and nothing was lost", s->needless);
+    }
+}
+
 void sim_check_step(struct sim *s, size_t control)
 {
     struct sim_control *k = &s->controls[control];
@@ -446,10 +504,7 @@ void sim_check_step(struct sim *s, size_t control)
         if (lost && !k->lost_before[i]) { /* a standby judges too: it may lead next */
             s->verdicts += leads;
             check_site(s, control, i);
-        }
-        if (lost && leads && s->o.weather) {
-            sim_fail(s, SIM_FALSE_SITE, "site %s is judged lost, and it was only the weather",
-                     s->sites[i].name);
+            site_found(s, i);
         }
         k->lost_before[i] = lost;
     }

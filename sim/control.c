@@ -113,6 +113,9 @@ static void event(struct sim *s, const struct control_command *cmd)
     what = sk_map_str(root, "what", none);
     s->verdicts += sk_str_is(what, "site_lost") || sk_str_is(what, "node_lost");
     s->failovers += sk_str_is(what, "failover");
+    if (sk_str_is(what, "node_lost")) {
+        sim_check_node_lost(s, sim_node_index(s, sk_map_str(root, "node", none)));
+    }
     sim_say(s, "control: %.*s %.*s%.*s %.*s: %.*s", SK_PRI(what),
             SK_PRI(sk_map_str(root, "node", none)),
             SK_PRI(sk_map_str(root, "node", none).len ? none : sk_map_str(root, "site", none)),

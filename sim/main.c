@@ -25,8 +25,12 @@ static const char usage[] =
     "usage: skerry-sim --seed N [--minutes M] [--weather K] [--trace] [--twice]\n"
     "       skerry-sim --seeds A..B [--minutes M] [--weather K] [--json] [--jobs N] [--all]\n"
     "  --minutes M   simulated minutes before everything heals (10)\n"
-    "  --weather K   only 5 % loss, 200 ms of jitter and blackouts of 1.5 s, of links or of whole\n"
-    "                sites (K: links, sites): nobody may be judged lost, nothing may move\n"
+    "  --weather K   nothing else happens; K: calm; rain: 5 % loss, 200 ms of jitter; links, "
+    "sites:\n"
+    "                the same, and blackouts of 1.5 s of links or whole sites. Nobody may be "
+    "judged\n"
+    "                lost, nothing may move\n"
+    "  --deaths      in that weather whole sites lose their power: tells how soon control knows\n"
     "  --trace       tells the story of the seed\n"
     "  --twice       runs the seed twice and fails unless both end in the same line\n"
     "  --seeds A..B  runs all of them, --jobs at a time (2); ends at the first that fails unless "
@@ -37,6 +41,10 @@ static const char usage[] =
     "  --find RULE   succeeds as soon as a seed breaks RULE, and only then\n"
 #endif
     "exit status: 0 all held, 1 an invariant broke, 2 usage\n";
+
+#define DEATHS_MAX 400 /* of one seed: four hours of them */
+
+static const char *const weathers[SIM_WEATHER_COUNT] = {"none", "calm", "rain", "links", "sites"};
 
 struct settings {
     struct sim_options sim;
@@ -50,8 +58,11 @@ struct result {
     uint64_t seed, hash, events, moves, verdicts, failovers, acks, commits;
     uint64_t controls, leaders;                       /* control nodes; lives of them that led */
     uint64_t exclusive, grants, leased, lapses, late; /* worlds; leases; leased runs; see sim.h */
+    uint64_t false_sites, false_nodes, needless;
     double simulated_s, real_s;
     char rule[24], text[600];
+    uint32_t ndeaths, nfound;
+    int32_t found_ms[DEATHS_MAX]; /* ascending; those that were found */
 };
 
 /* ---- which objects these are ---- */
@@ -99,6 +110,26 @@ static double real_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static int by_value(const void *a, const void *b)
+{
+    int32_t x, y;
+
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x < y ? -1 : x > y;
+}
+
+static void take_found(const struct sim *s, struct result *ret)
+{
+    for (size_t i = 0; i < s->nfound; i++) {
+        ret->ndeaths++;
+        if (s->found[i].after_us >= 0 && ret->nfound < DEATHS_MAX) {
+            ret->found_ms[ret->nfound++] = (int32_t)(s->found[i].after_us / 1000);
+        }
+    }
+    qsort(ret->found_ms, ret->nfound, sizeof(ret->found_ms[0]), by_value);
+}
+
 static void run_seed(const struct settings *set, uint64_t seed, struct result *ret)
 {
     struct sim_options o = set->sim;
@@ -126,6 +157,10 @@ static void run_seed(const struct settings *set, uint64_t seed, struct result *r
     ret->late = s->late_writes;
     ret->simulated_s = (double)s->now_us / 1e6;
     ret->real_s = real_s() - begun;
+    ret->false_sites = s->false_sites;
+    ret->false_nodes = s->false_nodes;
+    ret->needless = s->needless;
+    take_found(s, ret);
     (void)snprintf(ret->rule, sizeof(ret->rule), "%s", s->rule);
     (void)snprintf(ret->text, sizeof(ret->text), "%s", s->broken);
     sim_free(s);
@@ -159,12 +194,10 @@ static int one(const struct settings *set)
                  " moves; %.1f s in %.2f s\n",
                  r.events, r.commits, r.acks, r.verdicts, r.moves, r.simulated_s, r.real_s);
     if (r.rule[0]) {
-        (void)printf("broken: %s\nby the trace: skerry-sim --seed %" PRIu64
-                     " --minutes %g%s --trace\n",
-                     r.text, r.seed, set->sim.minutes,
-                     set->sim.weather == SIM_NO_WEATHER ? ""
-                     : set->sim.weather == SIM_LINKS    ? " --weather links"
-                                                        : " --weather sites");
+        (void)printf(
+            "broken: %s\nby the trace: skerry-sim --seed %" PRIu64 " --minutes %g%s%s%s --trace\n",
+            r.text, r.seed, set->sim.minutes, set->sim.weather ? " --weather " : "",
+            set->sim.weather ? weathers[set->sim.weather] : "", set->sim.deaths ? " --deaths" : "");
     }
     (void)printf("%s\n", line);
     return r.rule[0] ? 1 : 0;
@@ -177,6 +210,22 @@ struct child {
     int fd;
     uint64_t seed;
 };
+
+static void tell_weather(const struct result *r, struct sk_jw *w)
+{
+    sk_jw_kint(w, "false_sites", (int64_t)r->false_sites);
+    sk_jw_kint(w, "false_nodes", (int64_t)r->false_nodes);
+    sk_jw_kint(w, "needless_moves", (int64_t)r->needless);
+    if (r->ndeaths > 0) {
+        sk_jw_kint(w, "deaths", r->ndeaths);
+        sk_jw_key(w, "found_ms");
+        sk_jw_arr(w);
+        for (uint32_t i = 0; i < r->nfound; i++) {
+            sk_jw_int(w, r->found_ms[i]);
+        }
+        sk_jw_arr_end(w);
+    }
+}
 
 static void tell(const struct settings *set, const struct result *r)
 {
@@ -211,6 +260,9 @@ static void tell(const struct settings *set, const struct result *r)
         sk_jw_kint(&w, "leased_runs", (int64_t)r->leased);
         sk_jw_kint(&w, "lapses", (int64_t)r->lapses);
         sk_jw_kint(&w, "late_writes", (int64_t)r->late);
+    }
+    if (set->sim.weather) {
+        tell_weather(r, &w);
     }
     sk_jw_obj_end(&w);
     (void)printf("%s\n", out.ptr);
@@ -274,10 +326,12 @@ static void summary(const struct settings *set, const struct result *sum, uint64
                      ",\"simulated_s\":%.1f,\"real_s\":%.1f,\"rate\":%.0f,\"events\":%" PRIu64
                      ",\"verdicts\":%" PRIu64 ",\"moves\":%" PRIu64 ",\"acknowledged\":%" PRIu64
                      ",\"exclusive\":%" PRIu64 ",\"grants\":%" PRIu64 ",\"leased_runs\":%" PRIu64
-                     ",\"lapses\":%" PRIu64 ",\"late_writes\":%" PRIu64 "}\n",
+                     ",\"lapses\":%" PRIu64 ",\"late_writes\":%" PRIu64 ",\"false_sites\":%" PRIu64
+                     ",\"false_nodes\":%" PRIu64 ",\"needless_moves\":%" PRIu64 "}\n",
                      build_id(), runs, failed, sum->simulated_s, took, sum->simulated_s / took,
                      sum->events, sum->verdicts, sum->moves, sum->acks, sum->exclusive, sum->grants,
-                     sum->leased, sum->lapses, sum->late);
+                     sum->leased, sum->lapses, sum->late, sum->false_sites, sum->false_nodes,
+                     sum->needless);
     } else {
         (void)printf("%" PRIu64 " seeds, %" PRIu64
                      " failed: %.0f s simulated in %.1f s, %.0f times as "
@@ -320,6 +374,9 @@ static int many(const struct settings *set)
         sum.leased += r.leased;
         sum.lapses += r.lapses;
         sum.late += r.late;
+        sum.false_sites += r.false_sites;
+        sum.false_nodes += r.false_nodes;
+        sum.needless += r.needless;
         failed += r.rule[0] != '\0';
         found = found || (set->find && strcmp(r.rule, set->find) == 0);
         stop = set->find ? found : r.rule[0] && !set->all;
@@ -363,6 +420,7 @@ static const struct option options[] = {
     {"minutes", required_argument, NULL, 'm'},
     {"jobs", required_argument, NULL, 'j'},
     {"weather", required_argument, NULL, 'w'},
+    {"deaths", no_argument, NULL, 'd'},
     {"trace", no_argument, NULL, 't'},
     {"json", no_argument, NULL, 'J'},
     {"twice", no_argument, NULL, '2'},
@@ -395,10 +453,14 @@ static int take(struct settings *set, int option, bool *ret_seed)
         set->jobs = (int)strtol(optarg, NULL, 10);
         return set->jobs >= 1 && set->jobs <= 16 ? 0 : 2;
     case 'w':
-        set->sim.weather = strcmp(optarg, "links") == 0   ? SIM_LINKS
-                           : strcmp(optarg, "sites") == 0 ? SIM_ISLES
-                                                          : SIM_NO_WEATHER;
+        for (int i = SIM_CALM; i < SIM_WEATHER_COUNT; i++) {
+            set->sim.weather =
+                strcmp(optarg, weathers[i]) == 0 ? (enum sim_weather)i : set->sim.weather;
+        }
         return set->sim.weather != SIM_NO_WEATHER ? 0 : 2;
+    case 'd':
+        set->sim.deaths = true;
+        return 0;
     case 't':
         set->sim.story = true;
         return 0;
@@ -442,7 +504,7 @@ int main(int argc, char **argv)
         return list_plants();
     }
 #endif
-    if (status != 0 || !seed || optind != argc) {
+    if (status != 0 || !seed || optind != argc || (set.sim.deaths && !set.sim.weather)) {
         (void)fputs(usage, stderr);
         return 2;
     }

@@ -349,6 +349,7 @@ static void run(struct sim *s)
     sim_chaos_start(s);
     s->end_us = s->now_us + (int64_t)(s->o.minutes * 60e6);
     sim_until(s, s->end_us);
+    sim_check_weather(s);
     if (!s->rule[0]) {
         sim_say(s, "everything heals");
         s->healing = true;

@@ -386,19 +386,25 @@ struct sim_site {
     bool full; /* trust */
 };
 
+struct sim_found { /* a death of a site, how long control did not know of it; -1: it never did */
+    int64_t after_us;
+};
+
 struct sim_plan_seen {
     char id[72];
     bool good;
 };
 
-/* 5 % loss, 200 ms jitter, blackouts of 1.5 s of links or of whole sites, and nothing else. */
-enum sim_weather { SIM_NO_WEATHER, SIM_LINKS, SIM_ISLES };
+/* Nothing but: quiet; 5 % loss and 200 ms jitter; the same with blackouts of 1.5 s of links, or of
+ * whole sites. */
+enum sim_weather { SIM_NO_WEATHER, SIM_CALM, SIM_RAIN, SIM_LINKS, SIM_ISLES, SIM_WEATHER_COUNT };
 
 struct sim_options {
     uint64_t seed;
     double minutes; /* of the safety phase */
     bool story;     /* print what happens */
     enum sim_weather weather;
+    bool deaths;       /* in the weather: whole sites lose their power, and are found out in time */
     const char *plant; /* a planted bug; NULL: none */
 };
 
@@ -461,6 +467,11 @@ struct sim {
     uint64_t moves, verdicts, failovers, restarts, acks, commits;
     uint64_t leaders;                              /* lives of control that led */
     uint64_t writers, grants, lapses, late_writes; /* leased runs; ended by their shims; refused */
+    uint64_t false_sites, false_nodes; /* in the weather: judged lost, and they were there */
+    uint64_t needless;                 /* moves off nodes that nobody drained */
+    int64_t dead_us[SIM_SITES];        /* when the whole of it lost its power; 0: it did not */
+    struct sim_found *found;           /* of each such death */
+    size_t nfound, capfound;
 };
 
 /* ---- sim.c ---- */
@@ -677,6 +688,10 @@ bool sim_store_drained(const struct sim *s, size_t node);
 void sim_trouble(struct sim *s, size_t node);
 bool sim_control_busy(const struct sim *s);
 const char *sim_not_converged(struct sim *s); /* NULL: it is; else why not */
+void sim_check_death(struct sim *s, size_t site);
+/* In the weather: control has judged this node by itself. */
+void sim_check_node_lost(struct sim *s, int node);
+void sim_check_weather(struct sim *s); /* at the end of it */
 void sim_check_release(struct sim *s);
 
 /* ---- peek.c: what control holds, read without asking it ---- */
