@@ -11,6 +11,8 @@
  * testing: a mix of everything hides what one fault alone brings out), their pace and how long they
  * last.
  */
+#define LIGHT_US (1 * SIM_S) /* in the weather, at least so long between two blackouts */
+
 static const char *const site_names[SIM_SITES] = {"fra", "ams", "par", "lon", "mad"};
 
 /* ---- the world ---- */
@@ -351,6 +353,11 @@ static void trouble_store(struct sim *s, enum sim_fault f)
 
 static void blackout(struct sim *s)
 {
+    for (size_t i = 0; s->o.weather && i < s->nnodes; i++) {
+        if (s->nodes[i].touched > 0 || s->now_us - s->nodes[i].trouble_us < LIGHT_US) {
+            return; /* two of 1.5 s without light between them are one of 3 s */
+        }
+    }
     switch (s->o.weather) {
     case SIM_LINKS:
         cut_sites(s, false, 1500 * SIM_MS);

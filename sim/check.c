@@ -18,7 +18,9 @@
  */
 #define PREFIX "/skerry/v1/"
 #define TROUBLE_US (20 * SIM_S) /* so long after a fault it may still be the reason of a move */
-#define HEARS_MS 1000           /* as docs/architecture.md says of witnesses */
+#define DEAD_US (5 * SIM_S)     /* off for so long, and control awake */
+#define GHOST_US (2500 * SIM_MS)
+#define HEARS_MS 1000 /* as docs/architecture.md says of witnesses */
 
 void sim_check_release(struct sim *s)
 {
@@ -491,6 +493,28 @@ void sim_check_weather(struct sim *s)
     }
 }
 
+/* A machine that has been off for a while is suspect or lost; word that was late on its way may say
+ * otherwise for a moment, nothing may keep it alive. */
+static void check_dead(struct sim *s, size_t control, size_t node)
+{
+    struct sim_control *k = &s->controls[control];
+    const struct sim_node *n = &s->nodes[node];
+    bool ghost = !n->machine_up && n->joined && s->now_us - n->off_us > DEAD_US &&
+                 s->now_us - k->started_us > DEAD_US &&
+                 s->nodes[k->node].daemon_pause_us < s->now_us - DEAD_US &&
+                 s->nodes[k->node].sleep_us < s->now_us - DEAD_US &&
+                 !sim_peek_node_lost(k->c, n->name);
+
+    if (!ghost) {
+        k->ghost_us[node] = 0;
+    } else if (k->ghost_us[node] == 0) {
+        k->ghost_us[node] = s->now_us;
+    } else if (s->now_us - k->ghost_us[node] > GHOST_US) {
+        sim_fail(s, SIM_DEAD, "%s is off for %.1f s, and taken for alive", n->name,
+                 (double)(s->now_us - n->off_us) / 1e6);
+    }
+}
+
 void sim_check_step(struct sim *s, size_t control)
 {
     struct sim_control *k = &s->controls[control];
@@ -510,6 +534,7 @@ void sim_check_step(struct sim *s, size_t control)
     }
     for (size_t i = 0; i < s->nnodes; i++) {
         int64_t rev;
+        check_dead(s, control, i);
         if (leads && sim_peek_acked(k->c, s->nodes[i].name, &rev) &&
             rev != s->nodes[i].assigned_rev) {
             sim_fail(s, SIM_ASSIGNED,

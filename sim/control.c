@@ -274,6 +274,7 @@ static void hello(struct sim *s, struct sim_message *m)
     ev.u.hello.address = SK_STR("");
     ev.u.hello.version = SK_STR("0.1.0");
     sim_control_step(s, m->control, &ev);
+    sim_send(s, sim_message_new(SIM_PULSE, m->node, m->control, false));
 }
 
 void sim_control_take(struct sim *s, struct sim_message *m)
@@ -324,6 +325,8 @@ void sim_control_start(struct sim *s, size_t control)
     k->armed_us = 0;
     k->revision_seen = 0;
     k->stepping = false;
+    k->started_us = s->now_us;
+    memset(k->ghost_us, 0, sizeof(k->ghost_us));
     memset(k->told, 0, sizeof(k->told));
     memset(k->lost_before, 0, sizeof(k->lost_before));
     k->busy_us = 0;

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/sim.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/mem.h"
+#include "sim/plant.h"
 
 /*
  * The network. Two ways to talk, as in the binary:
@@ -48,43 +52,85 @@ bool sim_lost(struct sim *s, size_t from, size_t to)
 
 /* ---- datagrams ---- */
 
-static void datagram(struct sim *s, enum sim_kind kind, size_t from, size_t to, int64_t sent_us)
+static void datagram(struct sim *s, enum sim_kind kind, size_t from, size_t to, size_t b, int64_t x)
 {
     if (!sim_path(s, from, to) || sim_lost(s, from, to)) {
         return;
     }
-    sim_post(s, sim_delay_us(s, from, to), kind, SIM_DAEMON, to, from, sent_us, NULL);
+    sim_post(s, sim_delay_us(s, from, to), kind, SIM_DAEMON, to, b, x, NULL);
     if (s->dup > 0 && sim_chance(s, s->dup)) {
-        sim_post(s, sim_delay_us(s, from, to), kind, SIM_DAEMON, to, from, sent_us, NULL);
+        sim_post(s, sim_delay_us(s, from, to), kind, SIM_DAEMON, to, b, x, NULL);
     }
 }
 
-void sim_probe_all(struct sim *s, struct sim_node *n)
+void sim_probe(struct sim *s, struct sim_node *n, const struct sim_target *target)
 {
     size_t from = sim_index(s, n);
     int64_t nonce = (int64_t)n->daemon_gen
                     << NONCE_SHIFT; /* an echo to the one before is ignored */
 
-    for (size_t i = 0; i < n->ntargets; i++) {
-        datagram(s, SIM_EV_ASK, from, n->targets[i].node, nonce | sim_local_us(s, n));
+    datagram(s, SIM_EV_ASK, from, target->node, from, nonce | sim_local_us(s, n));
+}
+
+void sim_send_datagram(struct sim *s, struct sim_message *m)
+{
+    size_t host = s->controls[m->control].node;
+
+    if (!s->nodes[m->node].chans[m->control].node_open || !sim_path(s, m->node, host) ||
+        sim_lost(s, m->node, host)) {
+        sim_message_free(m);
+        return;
+    }
+    m->conn = s->nodes[m->node].chans[m->control].conn;
+    if (s->encode) {
+        sim_wire_encode(s, m);
+    }
+    if (s->dup > 0 && sim_chance(s, s->dup)) {
+        sim_post(s, sim_delay_us(s, m->node, host), SIM_EV_DATAGRAM, SIM_DAEMON, host, m->node, 0,
+                 sim_message_copy(m));
+    }
+    sim_post(s, sim_delay_us(s, m->node, host), SIM_EV_DATAGRAM, SIM_DAEMON, host, m->node, 0, m);
+}
+
+void sim_on_datagram(struct sim *s, struct sim_event *e)
+{
+    struct sim_message *m = e->load;
+    struct sim_chan *ch = &s->nodes[m->node].chans[m->control];
+
+    plant_replay(s, e);
+    if (m->conn != ch->conn || !ch->control_open || m->seq <= ch->pulse_seq) {
+        return;
+    }
+    ch->pulse_seq = m->seq;
+    datagram(s, SIM_EV_ANSWER, e->a, m->node, m->control, (int64_t)m->conn);
+    sim_control_take(s, m);
+}
+
+void sim_on_answer(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *n = &s->nodes[e->a];
+    struct sim_chan *ch = &n->chans[e->b];
+
+    if (ch->node_open && (int64_t)ch->conn == e->x) {
+        ch->answered_us = sim_local_us(s, n);
     }
 }
 
 void sim_on_ask(struct sim *s, struct sim_event *e)
 {
-    datagram(s, SIM_EV_ECHO, e->a, e->b, e->x);
+    datagram(s, SIM_EV_ECHO, e->a, e->b, e->a, e->x);
 }
 
 void sim_on_echo(struct sim *s, struct sim_event *e)
 {
     struct sim_node *n = &s->nodes[e->a];
-
     int64_t sent_us = e->x & ((INT64_C(1) << NONCE_SHIFT) - 1);
 
     for (size_t i = 0; e->x >> NONCE_SHIFT == n->daemon_gen && i < n->ntargets; i++) {
         if (n->targets[i].node == e->b) {
-            n->targets[i].rtt_us = sim_local_us(s, n) - sent_us;
-            n->targets[i].echo_us = sim_local_us(s, n);
+            struct sim_target *t = &n->targets[i];
+            t->rtt_us = sim_local_us(s, n) - sent_us;
+            t->echo_us = sim_local_us(s, n);
         }
     }
 }
@@ -100,6 +146,21 @@ struct sim_message *sim_message_new(enum sim_message_kind kind, size_t node, siz
     m->control = (uint8_t)control;
     m->up = up;
     return m;
+}
+
+struct sim_message *sim_message_copy(const struct sim_message *m)
+{
+    struct sim_message *copy = sk_xcalloc(1, sizeof(*copy));
+
+    *copy = *m;
+    copy->next = NULL;
+    copy->bytes = (struct sk_buf)SK_BUF_INIT;
+    sk_buf_addstr(&copy->bytes, sk_buf_str(&m->bytes));
+    copy->heard = sk_xcalloc(m->nheard + 1, sizeof(*m->heard));
+    memcpy(copy->heard, m->heard, m->nheard * sizeof(*m->heard));
+    copy->rows = NULL;
+    copy->nrows = 0;
+    return copy;
 }
 
 void sim_message_free(struct sim_message *m)
@@ -294,6 +355,9 @@ void sim_on_connect(struct sim *s, struct sim_event *e)
     pipe_begin(&ch->up);
     pipe_begin(&ch->down);
     ch->conn++;
+    ch->answered_us = -1;
+    ch->pulse_seq = 0;
+    ch->pulse = false;
     ch->since_us = s->now_us;
     ch->node_open = ch->control_open = true;
     ch->node_rx_us = ch->control_rx_us = ch->control_tx_us = s->now_us;

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/term.h"
+#include "net/pulse.h"
 #include "sim/plant.h"
 
 /*
@@ -15,6 +16,7 @@
  * whoever connects next.
  */
 #define IDLE_US (10 * SIM_S)
+#define HURRY_US (NET_PULSE_HURRY_MS * SIM_MS)
 
 size_t sim_index(const struct sim *s, const struct sim_node *n)
 {
@@ -38,7 +40,7 @@ static int64_t beat_us(const struct sim_node *n)
 
 /* ---- up ---- */
 
-static void send_beat(struct sim *s, struct sim_node *n, size_t control)
+static struct sim_message *beat(struct sim *s, struct sim_node *n, size_t control)
 {
     struct sim_message *m = sim_message_new(SIM_BEAT, sim_index(s, n), control, true);
     int64_t now = sim_local_us(s, n);
@@ -53,7 +55,12 @@ static void send_beat(struct sim *s, struct sim_node *n, size_t control)
             (struct sim_heard){t->node, t->echo_us < 0 ? -1 : (now - t->echo_us) / 1000,
                                t->echo_us < 0 ? -1 : t->rtt_us};
     }
-    sim_send(s, m);
+    return m;
+}
+
+static void send_beat(struct sim *s, struct sim_node *n, size_t control)
+{
+    sim_send(s, beat(s, n, control));
 }
 
 static void send_rows(struct sim *s, struct sim_node *n, size_t control, bool full, bool fresh,
@@ -97,12 +104,55 @@ void sim_on_beat(struct sim *s, struct sim_event *e)
     sim_post(s, beat_us(n), SIM_EV_BEAT, SIM_DAEMON, e->a, 0, 0, NULL);
 }
 
+static bool missing(const struct sim *s, const struct sim_node *n, int64_t heard_us)
+{
+    return net_pulse_hurry(sim_local_ms(s, n), heard_us < 0 ? -1 : heard_us / 1000);
+}
+
 void sim_on_probe(struct sim *s, struct sim_event *e)
 {
     struct sim_node *n = &s->nodes[e->a];
+    bool extra = e->x != 0, any = false;
 
-    sim_probe_all(s, n);
-    sim_post(s, beat_us(n), SIM_EV_PROBE, SIM_DAEMON, e->a, 0, 0, NULL);
+    for (size_t i = 0; i < n->ntargets; i++) {
+        bool miss = missing(s, n, n->targets[i].echo_us);
+        any = any || miss;
+        if (!extra || miss) {
+            sim_probe(s, n, &n->targets[i]);
+        }
+    }
+    if (!extra) {
+        sim_post(s, beat_us(n), SIM_EV_PROBE, SIM_DAEMON, e->a, 0, 0, NULL);
+    }
+    if (any && (extra || !n->probe_hurry)) {
+        sim_post(s, HURRY_US, SIM_EV_PROBE, SIM_DAEMON, e->a, 0, 1, NULL);
+    }
+    n->probe_hurry = extra ? any : n->probe_hurry || any;
+}
+
+void sim_on_pulse(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *n = &s->nodes[e->a];
+    bool extra = e->x != 0, any = false;
+
+    n->seq++;
+    for (size_t c = 0; c < s->ncontrols; c++) {
+        const struct sim_chan *ch = &n->chans[c];
+        bool miss = ch->node_open && missing(s, n, ch->answered_us);
+        any = any || miss;
+        if (ch->node_open && ch->pulse && (!extra || miss)) {
+            struct sim_message *m = beat(s, n, c);
+            m->datagram = true;
+            sim_send_datagram(s, m);
+        }
+    }
+    if (!extra) {
+        sim_post(s, beat_us(n), SIM_EV_PULSE, SIM_DAEMON, e->a, 0, 0, NULL);
+    }
+    if (any && (extra || !n->pulse_hurry)) {
+        sim_post(s, HURRY_US, SIM_EV_PULSE, SIM_DAEMON, e->a, 0, 1, NULL);
+    }
+    n->pulse_hurry = extra ? any : n->pulse_hurry || any;
 }
 
 /* ---- what the agent says ---- */
@@ -178,6 +228,9 @@ void sim_member_take(struct sim *s, struct sim_message *m)
     struct sk_arena *arena;
     const struct sk_node *root = NULL;
 
+    if (m->kind == SIM_PULSE) {
+        n->chans[m->control].pulse = true;
+    }
     if (m->kind != SIM_ASSIGN && m->kind != SIM_LEASED) {
         return;
     }
@@ -213,7 +266,7 @@ void sim_daemon_start(struct sim *s, struct sim_node *n)
     n->daemon_gen++;
     n->daemon_up = true;
     n->daemon_pause_us = 0;
-    n->known = n->link = false;
+    n->known = n->link = n->probe_hurry = n->pulse_hurry = false;
     n->nrows = n->ntargets = 0;
     n->told_assign_rev = n->told_obs_rev = 0;
     sim_trouble(s, at);
@@ -230,6 +283,7 @@ void sim_daemon_start(struct sim *s, struct sim_node *n)
         sim_connect_soon(s, n, c, 5 * SIM_MS);
     }
     sim_post(s, n->phase_us, SIM_EV_BEAT, SIM_DAEMON, at, 0, 0, NULL);
+    sim_post(s, n->phase_us + beat_us(n) / 2, SIM_EV_PULSE, SIM_DAEMON, at, 0, 0, NULL);
     sim_post(s, (n->phase_us * 7) % (250 * SIM_MS), SIM_EV_PROBE, SIM_DAEMON, at, 0, 0, NULL);
     sim_agent_link_up(s, n);
 }
@@ -262,6 +316,7 @@ void sim_machine_stop(struct sim *s, struct sim_node *n)
     sim_daemon_stop(s, n, true);
     sim_agent_stop(s, n);
     n->machine_up = false;
+    n->off_us = s->now_us;
     sim_procs_power_cut(s, n);
     if (s->fault[SIM_F_DISK_LOSE] && n->kept && s->now_us - n->kept_us < 2 * SIM_S &&
         sim_chance(s, 0.5)) {

@@ -28,6 +28,7 @@
     X(SPREAD, "one-building", "spread")          /* two sites are one, in truth */               \
     X(NEEDLESS, "deaf-control", "needless-move") /* control hears nothing of one node */         \
     X(FALSE_SITE, "deaf-majority", "false-site") /* control does not take witnesses' word */     \
+    X(DEAD, "replayed-beat", "dead-alive")       /* a recorded datagram passes for a new one */  \
     X(BUDGET, "big-spender", "budget")           /* control is given another budget */           \
     X(KEPT, "short-list", "kept")                /* an assignment lacks its last row */          \
     X(REVISION, "rewound-store", "revision")     /* the store gives a revision twice */          \
@@ -332,4 +333,18 @@ char *plant_assign(struct sim *s, const struct sim_node *n, const char *body)
     }
     memmove(last, end, strlen(end) + 1);
     return copy;
+}
+
+/* Somebody on the way sends each beat by datagram again and again, and it counts each time. */
+void plant_replay(struct sim *s, struct sim_event *e)
+{
+    struct sim_message *m = e->load;
+    struct sim_message *again;
+
+    if (!is(PLANT_DEAD)) {
+        return;
+    }
+    m->seq = s->nodes[m->node].chans[m->control].pulse_seq + 1;
+    again = sim_message_copy(m);
+    sim_post(s, SIM_S, SIM_EV_DATAGRAM, SIM_DAEMON, e->a, e->b, 0, again);
 }

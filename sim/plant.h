@@ -37,6 +37,7 @@ int64_t plant_run(const struct sim *s, int64_t run);
 int64_t plant_cpus(const struct sim *s, int64_t cpus);
 bool plant_misplace(const struct sim *s);
 char *plant_assign(struct sim *s, const struct sim_node *n, const char *body);
+void plant_replay(struct sim *s, struct sim_event *e);
 #else
 #define plant_choose(s) ((void)(s))
 #define plant_known(name) ((void)(name), false)
@@ -61,6 +62,7 @@ char *plant_assign(struct sim *s, const struct sim_node *n, const char *body);
 #define plant_cpus(s, cpus) (cpus)
 #define plant_misplace(s) (false)
 #define plant_assign(s, n, body) (NULL)
+#define plant_replay(s, e) ((void)0)
 #endif
 
 #endif

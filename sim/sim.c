@@ -165,6 +165,7 @@ static void drop(struct sim_event *e)
 {
     switch ((enum sim_kind)e->kind) {
     case SIM_EV_ARRIVE:
+    case SIM_EV_DATAGRAM:
         sim_message_free(e->load);
         break;
     case SIM_EV_STORE:
@@ -199,8 +200,9 @@ static bool alive(const struct sim *s, const struct sim_event *e)
 
 static bool timer(enum sim_kind kind)
 {
-    return kind == SIM_EV_TICK || kind == SIM_EV_BEAT || kind == SIM_EV_PROBE ||
-           kind == SIM_EV_HOUSE || kind == SIM_EV_AGENT_TICK || kind == SIM_EV_WRITE;
+    return kind == SIM_EV_TICK || kind == SIM_EV_BEAT || kind == SIM_EV_PULSE ||
+           kind == SIM_EV_PROBE || kind == SIM_EV_HOUSE || kind == SIM_EV_AGENT_TICK ||
+           kind == SIM_EV_WRITE;
 }
 
 /* What comes while a process stands still waits for it: its timers first, then its sockets. */
@@ -267,6 +269,9 @@ static void (*const handlers[SIM_EV_KIND_COUNT])(struct sim *s, struct sim_event
     [SIM_EV_WRITTEN] = sim_on_written,
     [SIM_EV_ASK] = sim_on_ask,
     [SIM_EV_ECHO] = sim_on_echo,
+    [SIM_EV_PULSE] = sim_on_pulse,
+    [SIM_EV_DATAGRAM] = sim_on_datagram,
+    [SIM_EV_ANSWER] = sim_on_answer,
     [SIM_EV_ARRIVE] = sim_on_arrive,
     [SIM_EV_RETRY] = sim_on_retry,
     [SIM_EV_BOOT] = sim_on_boot,

@@ -52,6 +52,7 @@
     X(SPREAD, "spread", "what runs survives the loss that its policy names")                 \
     X(NEEDLESS, "needless-move", "nothing moves while nothing is lost")                      \
     X(FALSE_SITE, "false-site", "no site is judged lost that most other sites hear")         \
+    X(DEAD, "dead-alive", "no machine that is off is taken for alive")                       \
     X(BUDGET, "budget", "what returned is moved within its budget")                          \
     X(KEPT, "kept", "what control wants to run where it runs is never stopped")              \
     X(REVISION, "revision", "revisions of one store only grow")                              \
@@ -117,7 +118,8 @@ enum sim_kind {
     SIM_EV_HOUSE,        /* a control looks after its channels */
     SIM_EV_DAEMON_UP,    /* skerryd starts */
     SIM_EV_BEAT,         /* skerryd's 250 ms */
-    SIM_EV_PROBE,        /* its probes' 250 ms */
+    SIM_EV_PULSE,        /* its beats by datagram */
+    SIM_EV_PROBE,        /* its probes */
     SIM_EV_CONNECT,      /* it tries to connect to control b */
     SIM_EV_AGENT_UP,     /* the agent starts */
     SIM_EV_AGENT_TICK,   /* its timer */
@@ -133,6 +135,8 @@ enum sim_kind {
     SIM_EV_WRITTEN,      /* ... and it arrives there */
     SIM_EV_ASK,          /* a probe from a arrives at b */
     SIM_EV_ECHO,         /* its echo arrives at a from b */
+    SIM_EV_DATAGRAM,     /* a beat by datagram arrives */
+    SIM_EV_ANSWER,       /* control's answer to one, at a from control b */
     SIM_EV_ARRIVE,       /* a message arrives */
     SIM_EV_RETRY,        /* a channel sends again what was lost */
     SIM_EV_BOOT,         /* a machine boots */
@@ -168,6 +172,7 @@ enum sim_message_kind {
     SIM_LEASE,
     SIM_ASSIGN,
     SIM_LEASED,
+    SIM_PULSE,
     SIM_PING,
     SIM_CLOSE
 };
@@ -194,6 +199,7 @@ struct sim_message {
     uint32_t conn;
     uint64_t number; /* in its direction of the connection */
     int64_t seq, assign_rev, obs_rev;
+    bool datagram;    /* a beat that does not come by the channel */
     bool full, fresh; /* an observation: the whole; as the agent just told it */
     struct sim_heard *heard;
     size_t nheard;
@@ -216,6 +222,9 @@ struct sim_chan {
     bool greeted; /* control was told hello, and so is owed a bye */
     int64_t node_rx_us, control_rx_us, control_tx_us;
     int64_t backoff_us, since_us;
+    int64_t answered_us; /* local time of the last answer to a beat by datagram; < 0 none yet */
+    bool pulse;          /* the node was told its session for datagrams */
+    int64_t pulse_seq;   /* of the newest beat by datagram that control took */
     bool connecting;
     struct sim_pipe up, down;
 };
@@ -273,6 +282,7 @@ struct sim_node {
     int64_t sleep_us;                        /* the whole machine; a time gone by: when it woke */
     bool daemon_woke;
     int64_t term;       /* the highest that came with what it was told; kept on its disk */
+    int64_t off_us;     /* when the machine went off */
     int64_t trouble_us; /* the last moment at which a fault touched it; see check.c */
     int touched;        /* faults under way that touch it */
     int64_t phase_us;
@@ -280,6 +290,7 @@ struct sim_node {
     struct sim_chan chans[SIM_CONTROLS];
     struct sim_target targets[SIM_TARGETS];
     size_t ntargets;
+    bool probe_hurry, pulse_hurry; /* something is missing: extra ones are sent */
     int64_t seq;
     bool known; /* the agent has said what there is */
     struct sim_row rows[SIM_ROWS];
@@ -379,6 +390,8 @@ struct sim_control {
         struct sim_heard heard[SIM_TARGETS];
         size_t nheard;
     } told[SIM_NODES];
+    int64_t started_us;
+    int64_t ghost_us[SIM_NODES]; /* since when a machine that is off is taken for alive; 0 not */
 };
 
 struct sim_site {
@@ -516,7 +529,11 @@ void sim_clock_show(const struct sim *s, const struct sim_node *n);
 bool sim_path(const struct sim *s, size_t from, size_t to);
 int64_t sim_delay_us(struct sim *s, size_t from, size_t to);
 bool sim_lost(struct sim *s, size_t from, size_t to);
-void sim_probe_all(struct sim *s, struct sim_node *n);
+void sim_probe(struct sim *s, struct sim_node *n, const struct sim_target *target);
+void sim_on_datagram(struct sim *s, struct sim_event *e);
+void sim_on_answer(struct sim *s, struct sim_event *e);
+/* A beat by datagram; takes the message over. */
+void sim_send_datagram(struct sim *s, struct sim_message *m);
 void sim_on_ask(struct sim *s, struct sim_event *e);
 void sim_on_echo(struct sim *s, struct sim_event *e);
 /* Takes the message over. */
@@ -532,6 +549,7 @@ void sim_chans_daemon_died(struct sim *s, size_t node, bool quiet);
 void sim_chans_house(struct sim *s, size_t control);
 struct sim_message *sim_message_new(enum sim_message_kind kind, size_t node, size_t control,
                                     bool up);
+struct sim_message *sim_message_copy(const struct sim_message *m); /* of a beat */
 void sim_message_free(struct sim_message *m);
 
 /* ---- store.c ---- */
@@ -587,6 +605,7 @@ bool sim_asleep(const struct sim *s, const struct sim_node *n);
 bool sim_stalled(const struct sim *s, const struct sim_node *n); /* its skerryd does not run on */
 void sim_on_beat(struct sim *s, struct sim_event *e);
 void sim_on_probe(struct sim *s, struct sim_event *e);
+void sim_on_pulse(struct sim *s, struct sim_event *e);
 void sim_member_up(struct sim *s, struct sim_node *n, size_t control);
 void sim_member_take(struct sim *s, struct sim_message *m);
 void sim_member_observed(struct sim *s, struct sim_node *n, bool full, const struct sim_row *rows,

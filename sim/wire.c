@@ -7,6 +7,7 @@
 #include "daemon/frames.h"
 #include "daemon/observed.h"
 #include "net/frame.h"
+#include "net/pulse.h"
 #include "sim/agent.h"
 #include "sim/sim.h"
 
@@ -18,6 +19,10 @@
 struct sim_wire {
     struct observed observed; /* as skerryd keeps it */
     struct sk_buf last;       /* the agent's last frame, with its length */
+    struct {
+        uint32_t conn;
+        struct net_pulse node, control; /* both ends of its session */
+    } pulses[SIM_CONTROLS];
 };
 
 struct sim_wire *sim_wire_new(const struct sim_node *n)
@@ -80,13 +85,64 @@ bool sim_wire_observe(struct sim_node *n, uint64_t since)
 static void write_beat(const struct sim *s, const struct sim_message *m, struct sk_buf *out)
 {
     struct frame_heard heard[SIM_TARGETS];
-    struct frame_beat beat = {m->seq, m->assign_rev, m->obs_rev, heard, m->nheard};
+    struct frame_beat beat = {.seq = m->seq,
+                              .assign_rev = m->assign_rev,
+                              .obs_rev = m->obs_rev,
+                              .heard = heard,
+                              .nheard = m->nheard};
 
     for (size_t i = 0; i < m->nheard; i++) {
         heard[i] = (struct frame_heard){s->nodes[m->heard[i].node].name, m->heard[i].age_ms,
                                         m->heard[i].rtt_us};
     }
     frame_write_beat(&beat, out);
+}
+
+/* A session of each connection, without the machine's randomness. */
+static void pulse_begin(struct sim_wire *wire, const struct sim_message *m)
+{
+    struct net_pulse *p = &wire->pulses[m->control].node;
+
+    if (wire->pulses[m->control].conn != m->conn) {
+        wire->pulses[m->control].conn = m->conn;
+        memset(p, 0, sizeof(*p));
+        memcpy(p->id, &m->conn, sizeof(m->conn));
+        memcpy(p->key, &m->conn, sizeof(m->conn));
+        wire->pulses[m->control].control = *p;
+    }
+}
+
+static void seal(struct sim *s, struct sim_message *m)
+{
+    struct sim_wire *wire = s->nodes[m->node].wire;
+    struct sk_buf json = SK_BUF_INIT;
+    uint8_t bytes[NET_PULSE_BYTES_MAX];
+    size_t len;
+
+    pulse_begin(wire, m);
+    write_beat(s, m, &json);
+    len = net_pulse_seal(&wire->pulses[m->control].node, sk_buf_str(&json), bytes);
+    SK_ASSERT(len > 0);
+    sk_buf_add(&m->bytes, (const char *)bytes, len);
+    sk_buf_release(&json);
+}
+
+static bool unseal(struct sim *s, const struct sim_message *m, struct sk_arena *arena,
+                   struct net_frame *ret)
+{
+    struct sim_wire *wire = s->nodes[m->node].wire;
+    struct sk_buf json = SK_BUF_INIT;
+    uint8_t answer[NET_PULSE_ANSWER_BYTES];
+    struct net_pulse *control = &wire->pulses[m->control].control;
+    bool ok = net_pulse_open(control, (const uint8_t *)m->bytes.ptr, m->bytes.len, &json) &&
+              net_frame_parse(sk_arena_str(arena, sk_buf_str(&json)), arena, ret, NULL) == 0;
+
+    if (ok) {
+        net_pulse_answer(control, answer);
+        ok = net_pulse_answered(&wire->pulses[m->control].node, answer, sizeof(answer));
+    }
+    sk_buf_release(&json);
+    return ok;
 }
 
 static void write_hello(const struct sim_node *n, struct sk_buf *out)
@@ -105,6 +161,10 @@ void sim_wire_encode(struct sim *s, struct sim_message *m)
     struct sk_buf json = SK_BUF_INIT;
     struct sk_err err = {0};
 
+    if (m->datagram) {
+        seal(s, m);
+        return;
+    }
     switch (m->kind) {
     case SIM_HELLO:
         write_hello(n, &json);
@@ -125,6 +185,7 @@ void sim_wire_encode(struct sim *s, struct sim_message *m)
         sk_buf_addstr(&json, sk_buf_str(&m->bytes));
         sk_buf_clear(&m->bytes);
         break;
+    case SIM_PULSE:
     case SIM_PING:
     case SIM_CLOSE:
         return;
@@ -147,7 +208,8 @@ bool sim_wire_decode(struct sim *s, struct sim_message *m, struct sk_arena *aren
     const struct sim_node *n = &s->nodes[m->node];
     struct sk_arena *own = arena ? NULL : sk_arena_new();
     struct net_frame frame = {0};
-    bool ok = unframe(&m->bytes, arena ? arena : own, &frame);
+    bool ok =
+        m->datagram ? unseal(s, m, arena, &frame) : unframe(&m->bytes, arena ? arena : own, &frame);
 
     if (ok && m->kind == SIM_HELLO) {
         ok = decode_hello(&frame, n);

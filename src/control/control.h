@@ -339,7 +339,8 @@ struct control_event {
             bool has_front;                       /* it runs its site's ingress, and that serves */
             int64_t front_view;                   /* the number of the view that it serves */
             int64_t front_requests, front_errors; /* of users, since some start of its skerryd */
-        } beat;
+            bool brief; /* it does not say what it hears: its last word on that stands */
+        } beat;         /* its `seq` grows; one that comes late by another way is ignored */
         struct {
             struct sk_str node;
             int64_t obs_rev;

@@ -20,6 +20,7 @@
 #define CTL_PREFIX "/skerry/v1/"
 #define CTL_ROUTED_HEALTHY_MS 500 /* a new copy serves this long before the old one is stopped */
 #define CTL_HEARS_MS 1000         /* a witness that heard less than this ago hears */
+#define CTL_VOICE_MS 500          /* an older word of a witness is none against its target */
 #define CTL_HEARS_SUSPECT_MS 750  /* the same, when only traffic is at stake */
 #define CTL_LATE_MS 500    /* a look that comes later than this: control itself did not run */
 #define CTL_RETURN_MS 1000 /* beats for this long before something lost is back */
@@ -127,6 +128,7 @@ struct ctl_node {
     bool connected, link;
     enum ctl_life life;
     int64_t last_beat_ms, up_since_ms;
+    int64_t beat_seq, heard_ms; /* of the newest beat: its number, and when it came */
     int64_t acked_rev, full_obs_rev;
     char *new_address; /* seen at a hello, not yet on record */
     bool full_seen;    /* a full observation came since the channel opened */

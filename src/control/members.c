@@ -335,6 +335,7 @@ void ctl_hello(struct control *c, const struct control_event *ev)
     }
     n->connected = true;
     n->full_seen = n->beat_seen = false;
+    n->beat_seq = -1;
     n->acked_rev = 0;
     n->rev = 0; /* whatever was sent before may never have come: send it all again */
     free(n->body);
@@ -360,10 +361,11 @@ void ctl_beat(struct control *c, const struct control_event *ev)
     struct ctl_node *n = ctl_node(c, ev->u.beat.node);
     size_t count = ev->u.beat.nheard < CONTROL_HEARD_MAX ? ev->u.beat.nheard : CONTROL_HEARD_MAX;
 
-    if (n == NULL || !n->connected) {
-        return;
+    if (n == NULL || !n->connected || ev->u.beat.seq <= n->beat_seq) {
+        return; /* an older one, overtaken on its way, says nothing new */
     }
     ctl_sign_of_life(c, n);
+    n->beat_seq = ev->u.beat.seq;
     n->beat_seen = true;
     ctl_drill_front(c, n, ev);
     ctl_rev_seen(c, n, ev->u.beat.assign_rev);
@@ -374,6 +376,10 @@ void ctl_beat(struct control *c, const struct control_event *ev)
             c->dirty_reconcile = n->insts[i]->role == CTL_STOPPING;
         }
     }
+    if (ev->u.beat.brief) {
+        return;
+    }
+    n->heard_ms = c->now_ms;
     free(n->heard);
     n->heard = sk_xcalloc(count + 1, sizeof(*n->heard));
     n->nheard = 0;

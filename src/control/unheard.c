@@ -36,7 +36,7 @@ static bool hears(const struct control *c, const struct ctl_node *w, const struc
     for (size_t k = 0; k < w->nheard; k++) {
         const struct ctl_heard *h = &w->heard[k];
         if (h->target == target) {
-            return h->age_ms >= 0 && h->age_ms + c->now_ms - w->last_beat_ms < HEARS_MS;
+            return h->age_ms >= 0 && h->age_ms + c->now_ms - w->heard_ms < HEARS_MS;
         }
     }
     return false;

@@ -114,7 +114,7 @@ struct matrix {
 static bool witness(const struct control *c, const struct ctl_node *w)
 {
     return w->life != CTL_LOST && w->life != CTL_UNKNOWN &&
-           c->now_ms - w->last_beat_ms <= CONTROL_SUSPECT_MS;
+           c->now_ms - w->heard_ms <= CONTROL_SUSPECT_MS;
 }
 
 static bool ever_heard(const struct ctl_node *w, const struct ctl_node *target)
@@ -134,7 +134,7 @@ static void matrix_add(struct control *c, struct matrix *m, const struct ctl_nod
         if (h->age_ms < 0) {
             continue;
         }
-        int64_t age = h->age_ms + (c->now_ms - w->last_beat_ms);
+        int64_t age = h->age_ms + (c->now_ms - w->heard_ms);
         struct ctl_node *t = h->target;
         t->mark_age = ctl_i64_min(t->mark_age, age);
         if (t->site == w->site) {
@@ -144,7 +144,7 @@ static void matrix_add(struct control *c, struct matrix *m, const struct ctl_nod
             m->votes[w->site->at * c->nsites + t->site->at] |= VOTE_HEARS;
         }
     }
-    for (size_t k = 0; k < w->nprobes; k++) {
+    for (size_t k = 0; k < w->nprobes && c->now_ms - w->heard_ms <= CTL_VOICE_MS; k++) {
         const struct ctl_probe *p = &w->probes[k];
         if (p->since_ms >= 0 && c->now_ms - p->since_ms >= CONTROL_VERDICT_MS &&
             ever_heard(w, p->target)) {
@@ -180,6 +180,7 @@ void ctl_life_late(struct control *c, int64_t since_ms)
     }
     for (size_t i = 0; i < c->nnodes; i++) {
         c->nodes[i]->last_beat_ms += c->now_ms - since_ms;
+        c->nodes[i]->heard_ms += c->now_ms - since_ms;
     }
 }
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "daemon/frames.h"
+#include "daemon/pulse_in.h"
 #include "daemon/seat.h"
 #include "net/token.h"
 #include "sys/clock.h"
@@ -36,6 +37,7 @@ struct cluster {
     struct net_server *server;
     struct net_ca *ca;
     struct net_revoked *revoked;
+    struct pulse_in *pulse;
     struct waiting *waiting;
     char own_node[NET_NAME_SIZE];
     char probe_key[2 * PROBE_KEY_BYTES + 1];
@@ -311,6 +313,7 @@ static void on_up(void *ctx, struct net_peer *peer)
     ev.u.hello.address = SK_STR("");
     ev.u.hello.version = sk_str(info->version);
     host_step(cluster->host, &ev);
+    pulse_in_up(cluster->pulse, peer);
 }
 
 static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
@@ -320,6 +323,7 @@ static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
     struct waiting *w, *next;
 
     keys_peer_down(cluster->cfg.keys, peer);
+    pulse_in_down(cluster->pulse, peer);
     HASH_ITER (hh, cluster->waiting, w, next) {
         if (w->joiner == peer) {
             HASH_DEL(cluster->waiting, w);
@@ -388,6 +392,24 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         host_step(cluster->host, &ev);
     }
     sk_arena_free(arena);
+}
+
+bool cluster_take_pulse(struct cluster *cluster, const uint8_t *bytes, size_t len,
+                        uint8_t ret_answer[NET_PULSE_ANSWER_BYTES])
+{
+    struct sk_buf json = SK_BUF_INIT;
+    struct net_peer *peer = pulse_in_take(cluster->pulse, bytes, len, &json, ret_answer);
+    struct sk_arena *arena = sk_arena_new();
+    struct net_frame frame;
+    bool good = peer && net_frame_parse(sk_buf_str(&json), arena, &frame, NULL) == 0 &&
+                sk_str_is(frame.type, "beat");
+
+    if (good) {
+        on_frame(cluster, peer, &frame);
+    }
+    sk_arena_free(arena);
+    sk_buf_release(&json);
+    return good;
 }
 
 static void on_join(void *ctx, struct net_peer *peer, const struct net_frame *frame)
@@ -525,6 +547,7 @@ int cluster_new(uv_loop_t *loop, const struct cluster_config *config, struct clu
     cluster->cfg.identity = NULL; /* good during this call alone */
     cluster->cfg.boot = NULL;
     cluster->revoked = config->revoked;
+    cluster->pulse = pulse_in_new(config->config->probe_port);
     (void)snprintf(cluster->own_node, sizeof(cluster->own_node), "%s", config->config->node);
     if ((keys_are_open(config->keys) && cluster_open(cluster, err) < 0) ||
         listen_channel(cluster, loop, config, err) < 0) {
@@ -544,6 +567,7 @@ void cluster_free(struct cluster *cluster)
     }
     host_free(cluster->host); /* its last jobs may still answer newcomers: before the server goes */
     net_server_free(cluster->server);
+    pulse_in_free(cluster->pulse);
     HASH_ITER (hh, cluster->waiting, w, next) {
         HASH_DEL(cluster->waiting, w);
         free(w);

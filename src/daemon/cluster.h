@@ -10,6 +10,7 @@
 #include "daemon/keys.h"
 #include "net/channel.h"
 #include "net/identity.h"
+#include "net/pulse.h"
 
 /*
  * The control node's side of the channel: frames of nodes and newcomers become events for control;
@@ -36,6 +37,9 @@ int cluster_open(struct cluster *cluster, struct sk_err *err);
 void cluster_free(struct cluster *cluster);
 struct host *cluster_host(struct cluster *cluster); /* NULL until it is open */
 const struct net_ca *cluster_ca(const struct cluster *cluster);
+/* A beat by datagram: false if it is to be ignored, else what to answer. */
+bool cluster_take_pulse(struct cluster *cluster, const uint8_t *bytes, size_t len,
+                        uint8_t ret_answer[NET_PULSE_ANSWER_BYTES]);
 int cluster_set_identity(struct cluster *cluster, const struct net_identity *identity,
                          struct sk_err *err);
 

@@ -61,6 +61,7 @@ int frame_read_beat(const struct sk_node *tree, struct sk_str node, struct sk_ar
     ret->u.beat.obs_rev = sk_map_int(tree, "obs_rev", 0);
     ret->u.beat.heard = rows;
     ret->u.beat.nheard = n;
+    ret->u.beat.brief = heard == NULL;
     return read_front(tree, ret, err);
 }
 
@@ -264,16 +265,18 @@ void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out)
     sk_jw_kint(&w, "seq", beat->seq);
     sk_jw_kint(&w, "assign_rev", beat->assign_rev);
     sk_jw_kint(&w, "obs_rev", beat->obs_rev);
-    sk_jw_key(&w, "heard");
-    sk_jw_arr(&w);
-    for (size_t i = 0; i < beat->nheard; i++) {
+    if (!beat->brief) {
+        sk_jw_key(&w, "heard");
         sk_jw_arr(&w);
-        sk_jw_cstr(&w, beat->heard[i].node);
-        sk_jw_int(&w, beat->heard[i].age_ms);
-        sk_jw_int(&w, beat->heard[i].rtt_us);
+        for (size_t i = 0; i < beat->nheard; i++) {
+            sk_jw_arr(&w);
+            sk_jw_cstr(&w, beat->heard[i].node);
+            sk_jw_int(&w, beat->heard[i].age_ms);
+            sk_jw_int(&w, beat->heard[i].rtt_us);
+            sk_jw_arr_end(&w);
+        }
         sk_jw_arr_end(&w);
     }
-    sk_jw_arr_end(&w);
     if (beat->front) {
         sk_jw_key(&w, "front");
         sk_jw_obj(&w);

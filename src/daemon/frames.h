@@ -39,6 +39,7 @@ struct frame_beat {
     const struct frame_heard *heard;
     size_t nheard;
     const struct frame_front *front; /* NULL: none */
+    bool brief;                      /* says nothing of what is heard: the last word on it stands */
 };
 void frame_write_beat(const struct frame_beat *beat, struct sk_buf *out);
 

@@ -15,6 +15,7 @@
 #include "daemon/frames.h"
 #include "daemon/front.h"
 #include "daemon/observed.h"
+#include "daemon/pulse_out.h"
 #include "model/term.h"
 #include "net/channel.h"
 #include "net/enrol.h"
@@ -33,6 +34,7 @@ struct member {
     struct net_client *client;
     struct agent_link *agent;
     struct net_probe *probe;
+    struct pulse_out *pulse;
     char probe_key[2 * NET_PROBE_KEY_BYTES + 1]; /* as last taken; "" until then */
     struct front *front;
     struct observed observed;
@@ -50,12 +52,14 @@ struct member {
     void (*control_frame)(void *ctx, struct net_peer *peer, const struct net_frame *frame);
     void (*up)(void *ctx);
     void (*seat)(void *ctx, const struct net_frame *frame);
+    bool (*take_pulse)(void *ctx, const uint8_t *bytes, size_t len,
+                       uint8_t ret[NET_PULSE_ANSWER_BYTES]);
     void *ctx;
 };
 
 /* ---- up: to the control nodes ---- */
 
-static void send_beat(struct member *member)
+static void write_beat(struct member *member, bool brief, struct sk_buf *out)
 {
     struct frame_heard heard[NET_PROBE_TARGETS_MAX];
     struct frame_beat beat = {
@@ -63,10 +67,10 @@ static void send_beat(struct member *member)
         .assign_rev = member->observed.assign_rev,
         .obs_rev = member->observed.obs_rev,
         .heard = heard,
-        .nheard = net_probe_count(member->probe),
+        .nheard = brief ? 0 : net_probe_count(member->probe),
+        .brief = brief,
     };
     struct frame_front front;
-    struct sk_buf frame = SK_BUF_INIT;
 
     beat.front = member->front && front_report(member->front, &front) ? &front : NULL;
     SK_ASSERT(beat.nheard <= NET_PROBE_TARGETS_MAX);
@@ -75,9 +79,38 @@ static void send_beat(struct member *member)
         net_probe_heard(member->probe, i, &h);
         heard[i] = (struct frame_heard){h.node, h.age_ms, h.rtt_us};
     }
-    frame_write_beat(&beat, &frame);
+    frame_write_beat(&beat, out);
+}
+
+static void send_beat(struct member *member)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+
+    write_beat(member, false, &frame);
     (void)net_client_send_all(member->client, sk_buf_str(&frame));
     sk_buf_release(&frame);
+}
+
+static void on_write_pulse(void *ctx, bool brief, struct sk_buf *out)
+{
+    write_beat(ctx, brief, out);
+}
+
+static void on_send_pulse(void *ctx, const uint8_t *bytes, size_t len, const struct sockaddr *to)
+{
+    net_probe_send(((struct member *)ctx)->probe, bytes, len, to);
+}
+
+static void on_pulse(void *ctx, const uint8_t *bytes, size_t len, const struct sockaddr *from)
+{
+    struct member *member = ctx;
+    uint8_t answer[NET_PULSE_ANSWER_BYTES];
+
+    if (member->take_pulse && member->take_pulse(member->ctx, bytes, len, answer)) {
+        net_probe_send(member->probe, answer, sizeof(answer), from);
+    } else {
+        pulse_out_answer(member->pulse, bytes, len);
+    }
 }
 
 static void send_full(struct member *member, struct net_peer *peer)
@@ -366,6 +399,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         if (term_counts(member, peer, frame)) {
             take_assign(member, frame);
         }
+    } else if (sk_str_is(frame->type, "pulse")) {
+        pulse_out_take(member->pulse, peer, frame);
     } else if (sk_str_is(frame->type, "renewed")) {
         take_renewed(member, frame);
     } else if (sk_str_is(frame->type, "drill")) {
@@ -382,7 +417,7 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
 
 static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
 {
-    (void)ctx;
+    pulse_out_down(((struct member *)ctx)->pulse, peer);
     sk_log(SK_LOG_WARN, "control disconnected", "address=%s why=\"%s\"",
            net_peer_info(peer)->address, why ? why->msg : "");
 }
@@ -463,8 +498,12 @@ static int start_client(struct member *member, const struct member_config *confi
 static int start_probe(struct member *member, struct sk_err *err)
 {
     char address[NET_ADDRESS_SIZE];
-    struct net_probe_cfg cfg = {
-        .node = member->config->node, .address = address, .interval_ms = CONTROL_BEAT_MS};
+    struct net_probe_cfg cfg = {.node = member->config->node,
+                                .address = address,
+                                .interval_ms = CONTROL_BEAT_MS,
+                                .on_pulse = on_pulse,
+                                .ctx = member};
+    struct pulse_out_config pulse = {CONTROL_BEAT_MS, on_write_pulse, on_send_pulse, member};
 
     (void)snprintf(address, sizeof(address), "%s:%u", member->config->listen,
                    member->config->probe_port);
@@ -472,6 +511,7 @@ static int start_probe(struct member *member, struct sk_err *err)
         return err->code;
     }
     load_key(member);
+    member->pulse = pulse_out_new(member->loop, &pulse);
     return 0;
 }
 
@@ -490,6 +530,7 @@ int member_new(uv_loop_t *loop, const struct member_config *config, struct membe
     member->control_frame = config->control_frame;
     member->up = config->up;
     member->seat = config->seat;
+    member->take_pulse = config->pulse;
     member->ctx = config->ctx;
     SK_ASSERT(uv_timer_init(loop, &member->beat) == 0);
     member->beat.data = member;
@@ -543,6 +584,7 @@ void member_free(struct member *member)
     }
     net_client_free(member->client);
     net_probe_free(member->probe);
+    pulse_out_free(member->pulse);
     front_free(member->front);
     agent_link_free(member->agent);
     observed_release(&member->observed);

@@ -9,11 +9,13 @@
 #include "net/channel.h"
 #include "net/frame.h"
 #include "net/identity.h"
+#include "net/pulse.h"
 
 /*
- * What skerryd does on every node: beats to the control nodes, hands their assignments to the agent
- * and the agent's observations to them, probes the nodes that it was told to watch, drives the
- * site's ingress where this node has it, renews its certificate. Loop thread only.
+ * What skerryd does on every node: beats to the control nodes (by channel and by datagram), hands
+ * their assignments to the agent and the agent's observations to them, probes the nodes that it was
+ * told to watch, drives the site's ingress where this node has it, renews its certificate. Loop
+ * thread only.
  *
  * The last assignment is the agent's to keep; here nothing is stored but the identity.
  */
@@ -31,6 +33,9 @@ struct member_config {
     /* a control node has connected, or sent a frame `control_…`: daemon/role.h */
     void (*up)(void *ctx);
     void (*seat)(void *ctx, const struct net_frame *frame);
+    /* Control nodes: a beat by datagram; returns what to answer it with in *ret, or false. NULL on
+     * others. */
+    bool (*pulse)(void *ctx, const uint8_t *bytes, size_t len, uint8_t ret[NET_PULSE_ANSWER_BYTES]);
     void *ctx;
 };
 

@@ -156,6 +156,14 @@ static void on_control_frame(void *ctx, struct net_peer *peer, const struct net_
     }
 }
 
+static bool on_pulse(void *ctx, const uint8_t *bytes, size_t len,
+                     uint8_t ret[NET_PULSE_ANSWER_BYTES])
+{
+    struct netd *netd = ctx;
+
+    return netd->cluster && cluster_take_pulse(netd->cluster, bytes, len, ret);
+}
+
 static int start_control_as(struct netd *netd, const struct net_identity *identity,
                             struct sk_err *err)
 {
@@ -268,6 +276,7 @@ static int start(struct netd *netd, struct sk_err *err)
                                    .control_frame = on_control_frame,
                                    .up = on_control_up,
                                    .seat = on_seat,
+                                   .pulse = on_pulse,
                                    .ctx = netd};
     struct role_config role = {.config = &netd->config,
                                .ctx = netd,

@@ -98,6 +98,9 @@ struct net_callbacks {
 /* ---- peers, either side ---- */
 
 const struct net_peer_info *net_peer_info(const struct net_peer *peer);
+/* Where its machine is reached at that port, as the connection has it. SK_ERR_UNAVAILABLE */
+int net_peer_address(const struct net_peer *peer, uint16_t port, struct sockaddr_storage *ret,
+                     struct sk_err *err);
 void net_peer_set_data(struct net_peer *peer, void *data); /* the owner's own pointer */
 void *net_peer_data(const struct net_peer *peer);
 /* Queues one frame ("json" is a whole object). SK_ERR_UNAVAILABLE when the queue is full or the

@@ -578,6 +578,26 @@ const struct net_peer_info *net_peer_info(const struct net_peer *peer)
     return &peer->info;
 }
 
+int net_peer_address(const struct net_peer *peer, uint16_t port, struct sockaddr_storage *ret,
+                     struct sk_err *err)
+{
+    struct sockaddr_storage sa = {0};
+    int len = (int)sizeof(sa);
+    int rc = uv_tcp_getpeername(&peer->tcp, (struct sockaddr *)&sa, &len);
+
+    if (rc < 0) {
+        return sk_err_set(err, SK_ERR_UNAVAILABLE, "address of '%s': %s", peer->info.address,
+                          uv_strerror(rc));
+    }
+    if (sa.ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)(void *)&sa)->sin6_port = htons(port);
+    } else {
+        ((struct sockaddr_in *)(void *)&sa)->sin_port = htons(port);
+    }
+    *ret = sa;
+    return 0;
+}
+
 void net_peer_set_data(struct net_peer *peer, void *data)
 {
     peer->data = data;

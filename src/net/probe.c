@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "net/address.h"
 #include "net/identity.h"
+#include "net/pulse.h"
 #include "sys/clock.h"
 #include "sys/table.h"
 
@@ -49,8 +50,9 @@ struct sender {
 
 struct net_probe {
     uv_udp_t udp;
-    uv_timer_t timer;
+    uv_timer_t timer, hurry;
     unsigned handles;
+    struct net_probe_cfg cfg; /* its callbacks */
     uint16_t port;
     uint8_t id[8], nonce[8];
     uint64_t counter;
@@ -59,8 +61,8 @@ struct net_probe {
     unsigned nkeys;
     struct target *targets;
     size_t ntargets;
-    struct sender *senders;             /* in the order of last use: the first is forgotten first */
-    uint8_t bytes[NET_PROBE_BYTES + 1]; /* one more, to see that it was too long */
+    struct sender *senders; /* in the order of last use: the first is forgotten first */
+    uint8_t bytes[NET_PULSE_BYTES_MAX + 1]; /* one more, to see that it was too long */
 };
 
 /* ---- the datagram ---- */
@@ -189,15 +191,22 @@ static struct sender *get_sender(struct net_probe *probe, const uint8_t id[8])
 
 /* ---- datagrams in ---- */
 
+void net_probe_send(struct net_probe *probe, const uint8_t *bytes, size_t len,
+                    const struct sockaddr *to)
+{
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
+
+    /* One that cannot be sent is one that is not heard: the ages tell. */
+    (void)uv_udp_try_send(&probe->udp, &buf, 1, to);
+}
+
 static void send_to(struct net_probe *probe, const struct net_probe_datagram *datagram,
                     const struct sockaddr *sa)
 {
     uint8_t bytes[NET_PROBE_BYTES];
-    uv_buf_t buf = uv_buf_init((char *)bytes, sizeof(bytes));
 
     net_probe_write(datagram, probe->keys[0], bytes);
-    /* One that cannot be sent is one that is not heard: the ages tell. */
-    (void)uv_udp_try_send(&probe->udp, &buf, 1, sa);
+    net_probe_send(probe, bytes, sizeof(bytes), sa);
 }
 
 static void take_ask(struct net_probe *probe, const struct net_probe_datagram *ask,
@@ -213,6 +222,11 @@ static void take_ask(struct net_probe *probe, const struct net_probe_datagram *a
     memcpy(echo.to, ask->from, 8);
     memcpy(echo.echo_nonce, probe->nonce, 8);
     send_to(probe, &echo, from);
+}
+
+static bool is_missing(const struct target *target, int64_t now_us)
+{
+    return target->nrtts > 0 && net_pulse_hurry(now_us / 1000, target->heard_us / 1000);
 }
 
 static void take_echo(struct net_probe *probe, const struct net_probe_datagram *echo)
@@ -245,10 +259,17 @@ static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
 {
     struct net_probe *probe = udp->data;
     struct net_probe_datagram datagram;
+    uint8_t id[NET_PULSE_ID_BYTES];
     bool good = false;
 
     (void)buf;
     if (n <= 0 || !from || (flags & UV_UDP_PARTIAL)) {
+        return;
+    }
+    if (net_pulse_look(probe->bytes, (size_t)n, id) != NET_PULSE_NONE) {
+        if (probe->cfg.on_pulse) {
+            probe->cfg.on_pulse(probe->cfg.ctx, probe->bytes, (size_t)n, from);
+        }
         return;
     }
     for (unsigned i = 0; !good && i < probe->nkeys; i++) {
@@ -280,25 +301,48 @@ static void note_tick(struct net_probe *probe)
     probe->ticked_us = now_us;
 }
 
-static void on_timer(uv_timer_t *timer)
+/* Returns whether any echo is missing. */
+static bool ask_all(struct net_probe *probe, bool only_missing)
 {
-    struct net_probe *probe = timer->data;
     struct net_probe_datagram ask = {.kind = NET_PROBE_ASK};
+    int64_t now_us = sys_now_us();
+    bool any = false;
 
-    note_tick(probe);
-    if (probe->nkeys == 0) {
-        return;
-    }
     memcpy(ask.nonce, probe->nonce, 8);
     memcpy(ask.from, probe->id, 8);
     ask.counter = ++probe->counter;
     for (size_t i = 0; i < probe->ntargets; i++) {
         struct target *target = &probe->targets[i];
         size_t slot = ask.counter % PENDING;
+        bool missing = is_missing(target, now_us);
+        any = any || missing;
+        if (only_missing && !missing) {
+            continue;
+        }
         memcpy(ask.to, target->id, 8);
         target->sent_counter[slot] = ask.counter;
         target->sent_us[slot] = sys_now_us();
         send_to(probe, &ask, (const struct sockaddr *)&target->sa);
+    }
+    return any;
+}
+
+static void on_hurry(uv_timer_t *timer)
+{
+    struct net_probe *probe = timer->data;
+
+    if (!ask_all(probe, true)) {
+        (void)uv_timer_stop(timer);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct net_probe *probe = timer->data;
+
+    note_tick(probe);
+    if (probe->nkeys > 0 && ask_all(probe, false) && !uv_is_active((uv_handle_t *)&probe->hurry)) {
+        (void)uv_timer_start(&probe->hurry, on_hurry, NET_PULSE_HURRY_MS, NET_PULSE_HURRY_MS);
     }
 }
 
@@ -422,6 +466,7 @@ void net_probe_free(struct net_probe *probe)
     if (probe) {
         uv_close((uv_handle_t *)&probe->udp, on_closed);
         uv_close((uv_handle_t *)&probe->timer, on_closed);
+        uv_close((uv_handle_t *)&probe->hurry, on_closed);
     }
 }
 
@@ -475,8 +520,12 @@ int net_probe_new(uv_loop_t *loop, const struct net_probe_cfg *cfg, struct net_p
     SK_ASSERT(rc == 0);
     rc = uv_timer_init(loop, &probe->timer);
     SK_ASSERT(rc == 0);
-    probe->udp.data = probe->timer.data = probe;
-    probe->handles = 2;
+    rc = uv_timer_init(loop, &probe->hurry);
+    SK_ASSERT(rc == 0);
+    probe->cfg = *cfg;
+    probe->cfg.node = probe->cfg.address = NULL; /* the caller's */
+    probe->udp.data = probe->timer.data = probe->hurry.data = probe;
+    probe->handles = 3;
     rc = bind_to(probe, &sa, cfg->port_any, err);
     if (rc < 0) {
         net_probe_free(probe);

@@ -28,6 +28,8 @@
  *            40  8  boot nonce of the echoing side (echo), zero (probe)
  *            48 16  MAC of all before it
  *
+ * A target whose echoes are missing is asked more often for a while (net_pulse_hurry()).
+ *
  * Bounded: NET_PROBE_TARGETS_MAX targets, NET_PROBE_SENDERS_MAX senders remembered (those not heard
  * longest are forgotten), and one echo a datagram. All on the loop thread. Times: sys_now_us().
  */
@@ -44,6 +46,9 @@ struct net_probe_cfg {
     const char *address; /* to listen on and send from: a numeric address, port 7401 if none */
     bool port_any;       /* a free port instead: net_probe_port() */
     int64_t interval_ms; /* 0 = 250 */
+    /* A beat by datagram or an answer to one (net/pulse.h), which share the port. May be NULL. */
+    void (*on_pulse)(void *ctx, const uint8_t *bytes, size_t len, const struct sockaddr *from);
+    void *ctx;
 };
 
 struct net_probe_target {
@@ -71,6 +76,9 @@ int net_probe_set_targets(struct net_probe *probe, const struct net_probe_target
                           size_t count, struct sk_err *err);
 size_t net_probe_count(const struct net_probe *probe); /* of targets */
 void net_probe_heard(const struct net_probe *probe, size_t index, struct net_heard *ret);
+/* Any datagram from the same port: one that cannot be sent is one that is lost. */
+void net_probe_send(struct net_probe *probe, const uint8_t *bytes, size_t len,
+                    const struct sockaddr *to);
 void net_probe_free(struct net_probe *probe); /* NULL allowed; ends as the loop runs on */
 
 /* ---- the datagram, pure ---- */

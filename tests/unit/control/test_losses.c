@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "fake.h"
+#include "fake_internal.h"
 #include "scenes.h"
 
 static struct fake *shop(int per_site)
@@ -271,6 +272,64 @@ static void fresh_witnesses_accuse_nobody(void **state)
     fake_free(f);
 }
 
+/* Recorded, doubled or late: only a number above the last is a sign of life. */
+static void only_a_newer_beat_is_a_sign_of_life(void **state)
+{
+    for (int newer = 0; newer < 2; newer++) {
+        struct fake *f = shop(1);
+        int64_t died = f->now_ms;
+        fake_kill_site(f, "ams");
+        for (int i = 0; i < 16; i++) {
+            struct control_event ev = {.kind = CONTROL_EV_BEAT};
+            ev.u.beat.node = SK_STR("ams-1");
+            ev.u.beat.seq = newer ? f->now_ms : died - 1000;
+            ev.u.beat.brief = true;
+            fake_step(f, &ev);
+            fake_run(f, 250);
+        }
+        assert_int_equal(fake_event_count(f, "site_lost"), !newer);
+        fake_free(f);
+    }
+}
+
+/* A beat that says nothing of what its node hears is one of its own life alone. */
+static void a_brief_beat_is_no_witness(void **state)
+{
+    struct fake *f = shop(1);
+    fake_isolate(f, "ams", true);
+    fake_run(f, 700);
+    for (int i = 0; i < 12; i++) {
+        struct control_event ev = {.kind = CONTROL_EV_BEAT};
+        ev.u.beat.brief = true;
+        ev.u.beat.seq = f->now_ms;
+        ev.u.beat.node = SK_STR("fra-1");
+        fake_step(f, &ev);
+        fake_run(f, 250);
+    }
+    assert_int_equal(fake_event_count(f, "site_lost"), 1); /* by the beats between them */
+    fake_free(f);
+}
+
+/* A site is back after 1.5 s of darkness, and at that moment control itself goes dark: what the
+ * others last said of the site is no evidence any more. */
+static void old_words_accuse_nobody(void **state)
+{
+    struct fake *f = shop(1);
+    fake_isolate(f, "ams", true);
+    fake_run(f, 1500);
+    fake_isolate(f, "ams", false);
+    fake_control_link(f, "ams", true);
+    fake_control_link(f, "fra", true);
+    fake_control_link(f, "par", true);
+    fake_run(f, 1000);
+    fake_control_link(f, "ams", false);
+    fake_control_link(f, "fra", false);
+    fake_control_link(f, "par", false);
+    fake_run(f, 5000);
+    assert_false(fake_event_seen(f, "site_lost"));
+    fake_free(f);
+}
+
 /* With two sites nobody contradicts control: its own standstill must not look like their silence.
  */
 static void a_slow_control_judges_nobody(void **state)
@@ -326,6 +385,9 @@ int main(void)
         cmocka_unit_test(probes_are_few_and_cover),
         cmocka_unit_test(never_heard_is_no_evidence),
         cmocka_unit_test(fresh_witnesses_accuse_nobody),
+        cmocka_unit_test(only_a_newer_beat_is_a_sign_of_life),
+        cmocka_unit_test(a_brief_beat_is_no_witness),
+        cmocka_unit_test(old_words_accuse_nobody),
         cmocka_unit_test(a_slow_control_judges_nobody),
         cmocka_unit_test(assignments_grow_over_a_clock_that_goes_back),
     };

@@ -47,6 +47,27 @@ static void beat(void **state)
     sk_arena_free(arena);
 }
 
+static void a_brief_beat(void **state)
+{
+    struct frame_beat beat = {.seq = 8, .assign_rev = 3, .obs_rev = 9, .brief = true};
+    struct sk_arena *arena = sk_arena_new();
+    struct control_event ev = {0};
+    struct sk_buf json = SK_BUF_INIT;
+
+    (void)state;
+    frame_write_beat(&beat, &json);
+    assert_int_equal(frame_read_beat(parse(arena, json.ptr), SK_STR("fra-1"), arena, &ev, NULL), 0);
+    assert_true(ev.u.beat.brief);
+    assert_int_equal(ev.u.beat.seq, 8);
+    sk_buf_clear(&json);
+    beat.brief = false;
+    frame_write_beat(&beat, &json);
+    assert_int_equal(frame_read_beat(parse(arena, json.ptr), SK_STR("fra-1"), arena, &ev, NULL), 0);
+    assert_false(ev.u.beat.brief); /* it hears nobody, and says so */
+    sk_buf_release(&json);
+    sk_arena_free(arena);
+}
+
 static void lease(void **state)
 {
     static const char *const bad[] = {
@@ -301,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beat),
+        cmocka_unit_test(a_brief_beat),
         cmocka_unit_test(lease),
         cmocka_unit_test(beat_of_wrong_shape),
         cmocka_unit_test(front),
