@@ -12,13 +12,13 @@
  *
  * A site is judged as a whole and only by a majority of the other sites, each with one voice,
  * whatever number of nodes it has; lost sites keep their seat, so that a shrinking minority never
- * becomes a majority by judging the others away. A voice is "does not hear" only if it is current,
- * if the witness was asked to listen for at least as long as the verdict takes, and if it did hear
- * the target once since its own start: silence where there never was a sound (probes blocked on the
- * way, no probe key yet, a witness that has just started) says nothing about the target. Else it
- * has no opinion. Where control hears from a minority of sites it judges nobody: it may be the one
- * that is cut off. Time in which control itself did not run is nobody's silence. No timer depends
- * on the number of nodes.
+ * becomes a majority by judging the others away. A voice is "does not hear" only if it is current
+ * (of the last 500 ms: control itself may be dark), if the witness was asked to listen for at least
+ * as long as the verdict takes, and if it did hear the target once since its own start: silence
+ * where there never was a sound (probes blocked on the way, no probe key yet, a witness that has
+ * just started) says nothing about the target. Else it has no opinion. Where control hears from a
+ * minority of sites it judges nobody: it may be the one that is cut off. Time in which control
+ * itself did not run is nobody's silence. No timer depends on the number of nodes.
  */
 
 bool ctl_node_up(const struct ctl_node *n)
