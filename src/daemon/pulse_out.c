@@ -132,8 +132,13 @@ void pulse_out_down(struct pulse_out *out, const struct net_peer *peer)
 void pulse_out_answer(struct pulse_out *out, const uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < out->count; i++) {
-        if (net_pulse_answered(&out->sessions[i].pulse, bytes, len)) {
-            out->sessions[i].answered_ms = sys_now_ms();
+        struct session *session = &out->sessions[i];
+        if (net_pulse_answered(&session->pulse, bytes, len)) {
+            if (session->answered_ms < 0) {
+                sk_log(SK_LOG_INFO, "beats by datagram pass", "address=%s",
+                       net_peer_info(session->peer)->address);
+            }
+            session->answered_ms = sys_now_ms();
             return;
         }
     }

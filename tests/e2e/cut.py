@@ -78,6 +78,8 @@ def cuts(r):
         starts = os.path.join(c.dir, "starts")
         c.apply_ok(c.file("c.yaml", declaration(starts)))
         wait_until("all is as planned", lambda: whole(c), 30)
+        r.equal("beats by datagram pass from every node",
+                [n.name for n in c.nodes.values() if "beats by datagram pass" not in n.log_text()], [])
         victims = {i["site"] for i in c.ps()} & {"ams", "par"}
         site = sorted(victims)[0]
         node = SITES[site][0]
