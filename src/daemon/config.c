@@ -176,10 +176,10 @@ int daemon_config_load(const char *dir, struct daemon_config *ret, struct sk_err
     return r;
 }
 
-static const char *const members[] = {"v",           "cluster",  "node",         "site",
-                                      "prefix",      "address",  "listen",       "user",
-                                      "incarnation", "control",  "controls",     "channel_port",
-                                      "probe_port",  "api_port", "ingress_port", "relay_port"};
+static const char *const members[] = {
+    "v",          "cluster",  "node",         "site",       "prefix",         "address",
+    "listen",     "user",     "incarnation",  "control",    "controls",       "channel_port",
+    "probe_port", "api_port", "ingress_port", "relay_port", "etcd_peer_port", "etcd_client_port"};
 
 /* What another version wrote into the file that is there now. */
 static void write_rest(const char *path, struct sk_jw *w)

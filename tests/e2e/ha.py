@@ -102,7 +102,7 @@ class Ha(Lab):
         for name, node in self.nodes.items():
             control = os.path.join(node.data, "control")
             if node is not self.hub:
-                shutil.copytree(first, control, ignore=shutil.ignore_patterns("state.db*", "store.json"))
+                shutil.copytree(first, control, ignore=shutil.ignore_patterns("state.db*", "store.json"), dirs_exist_ok=True)
             own = [n for n in self.nodes if n == name] + [n for n in self.nodes if n != name]
             files = {"etcd-ca.pem": "ca.pem", "etcd.pem": name + ".pem", "etcd.key": name + ".key"}
             for to, file in files.items():

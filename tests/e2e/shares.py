@@ -46,7 +46,7 @@ def make_three(c, nodes):
     for node in nodes:
         if node is not hub:
             control = os.path.join(node.data, "control")
-            shutil.copytree(os.path.join(hub.data, "control"), control)
+            shutil.copytree(os.path.join(hub.data, "control"), control, dirs_exist_ok=True)
             for path in [control] + [os.path.join(control, name) for name in os.listdir(control)]:
                 st = os.stat(os.path.join(hub.data, "control"))
                 os.chown(path, st.st_uid, st.st_gid)
