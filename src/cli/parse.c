@@ -275,6 +275,26 @@ void cli_help(const struct cli_command *command, struct sk_buf *out)
     }
 }
 
+/* Text that is set in columns stays as it is; else no line may pass for one of scdoc's own. */
+static void man_text(const char *text, struct sk_buf *out)
+{
+    if (strstr(text, "\n ")) {
+        sk_buf_printf(out, "```\n%s\n```", text);
+        return;
+    }
+    for (const char *line = text; *line;) {
+        size_t len = strcspn(line, "\n");
+        if (strchr("-.#|[", *line)) {
+            sk_buf_addc(out, '\\');
+        }
+        sk_buf_add(out, line, len);
+        line += len;
+        while (*line == '\n') {
+            sk_buf_addc(out, *line++);
+        }
+    }
+}
+
 void cli_man(const struct cli_command *command, struct sk_buf *out)
 {
     const struct cli_option *options[OPTIONS_MAX];
@@ -286,7 +306,9 @@ void cli_man(const struct cli_command *command, struct sk_buf *out)
     if (*command->args) {
         sk_buf_printf(out, " _%s_", command->args);
     }
-    sk_buf_printf(out, "\n\n# DESCRIPTION\n\n%s\n\n# OPTIONS\n\n", command->text);
+    sk_buf_adds(out, "\n\n# DESCRIPTION\n\n");
+    man_text(command->text, out);
+    sk_buf_adds(out, "\n\n# OPTIONS\n\n");
     for (size_t i = 0; i < n; i++) {
         sk_buf_printf(out, "*--%s*", options[i]->name);
         if (options[i]->arg) {
