@@ -149,6 +149,9 @@ static char *body_make(const struct control *c, const struct ctl_node *n)
     return sk_buf_steal(&out, NULL);
 }
 
+/* So many leaders in a row give no two assignments the same number: of a deposed one, who does not
+ * know yet, a node may have taken something that its successor gives a number at the same time. */
+#define REV_TERMS 16
 #define REV_SEEN_MAX \
     (INT64_C(1) << 60) /* more than any wall clock; what is above it is no number */
 
@@ -192,6 +195,15 @@ static void emit(struct control *c, struct ctl_node *n)
     }
 }
 
+/* The next number of this leader's; they grow over restarts too. */
+static int64_t next_rev(const struct control *c)
+{
+    int64_t rev = ctl_i64_max(c->rev_last + 1, c->wall_ms);
+    int64_t off = (c->leader.term - rev) % REV_TERMS;
+
+    return rev + (off < 0 ? off + REV_TERMS : off);
+}
+
 static void node_assign(struct control *c, struct ctl_node *n)
 {
     char *body = body_make(c, n);
@@ -203,8 +215,7 @@ static void node_assign(struct control *c, struct ctl_node *n)
     }
     free(n->body);
     n->body = body;
-    c->rev_last = ctl_i64_max(c->rev_last + 1, c->wall_ms); /* grows over restarts too */
-    n->rev = c->rev_last;
+    n->rev = c->rev_last = next_rev(c);
     emit(c, n);
 }
 
