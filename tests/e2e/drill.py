@@ -270,6 +270,7 @@ def row(r):
     rounds = int(os.environ.get("SKERRY_ROUNDS", "2"))
     length = os.environ.get("SKERRY_FOR", "10s")
     raw = os.environ.get("SKERRY_RAW")
+    timed = "SKERRY_ROUNDS" in os.environ  # a soak has the machine to itself; elsewhere times are not judged
     with Wan() as c:
         begin(c)
         c.load(0)
@@ -279,7 +280,7 @@ def row(r):
             wait_until("all as planned", lambda: calm(c), 60)
             hard_one = k % 4 == 3
             code, report, err = drilled(c, SITES[k % 3], "--for", length, *(["--hard"] if hard_one else []))
-            good += r.check(f"drill {k + 1}: as predicted", code == 0, (code, err, report))
+            good += r.check(f"drill {k + 1}: as predicted", code == 0 if timed else sound(report), (code, err, report))
             if raw and report:
                 with open(raw, "a", encoding="utf-8") as f:
                     f.write(json.dumps(report) + "\n")
