@@ -633,8 +633,9 @@ bool control_leads(const struct control *c);
 /* Who leads as far as is known; "" if nobody does yet. Valid until the next step. */
 struct sk_str control_leader(const struct control *c);
 int64_t control_term(const struct control *c); /* of that leader */
-/* The control nodes that are neither joining nor leaving, at most `max`; this one where there is no
- * record of several. 0: not loaded yet. Valid until the next step. */
+/* The control nodes that are neither joining nor leaving, or this one where all others go, at most
+ * `max`; this one where there is no record of several. 0: not loaded yet. Valid until the next
+ * step. */
 size_t control_settled(const struct control *c, struct sk_str *ret, size_t max);
 /* The node is one of the control nodes (or becomes one): its certificate says so. */
 bool control_is_control(const struct control *c, struct sk_str node);

@@ -386,6 +386,17 @@ static void prepare_step(struct control *c)
     sk_arena_free(arena);
 }
 
+/* One that died between the two has forgotten that it was prepared: it is again. */
+static void say_next(struct control *c, const struct ctl_seat *m, const struct ctl_standing *r,
+                     bool join)
+{
+    if (!at_least(c, r, CONTROL_STAGE_READY)) {
+        say_plain(c, m->node, "control_prepare", c->growth.op.id);
+    } else if (!at_least(c, r, CONTROL_STAGE_GRANTED)) {
+        say_grant(c, m, join);
+    }
+}
+
 static void members_step(struct control *c)
 {
     size_t missing = 0;
@@ -398,9 +409,7 @@ static void members_step(struct control *c)
         if (hopeless(c, c->roster.seats[i].node, r)) {
             return;
         }
-        if (!at_least(c, r, CONTROL_STAGE_GRANTED)) {
-            say_grant(c, &c->roster.seats[i], false);
-        }
+        say_next(c, &c->roster.seats[i], r, false);
         missing++;
     }
     if (missing == 0) {
@@ -467,7 +476,7 @@ static void add_one(struct control *c, struct ctl_seat *m)
     if (!m->added && !c->roster.external) {
         (void)etcd_ask(c, CONTROL_ETCD_ADD, m->peer_url);
     } else if (!at_least(c, r, CONTROL_STAGE_GRANTED)) {
-        say_grant(c, m, true);
+        say_next(c, m, r, true);
     } else if (!m->promoted && !c->roster.external) {
         (void)etcd_ask(c, CONTROL_ETCD_PROMOTE, m->peer_url);
     } else if (at_least(c, r, CONTROL_STAGE_SERVING)) {
@@ -551,10 +560,12 @@ static size_t leave_all(struct control *c)
         const struct ctl_standing *r = g->standings[i];
         const struct ctl_seat *m = seat_of(c, r->name);
         bool keeps = c->roster.etcd && m != NULL && m->state != CTL_SEAT_JOINING;
+        bool older = strcmp(r->id, g->op.id) != 0 && r->stage >= CONTROL_STAGE_GRANTED;
         bool wanted = (g->op.kind != CTL_OP_NONE && g->op.phase != CTL_PHASE_UNDO &&
                        g->op.phase != CTL_PHASE_LEAVE && ctl_op_has(c, r->name)) ||
                       (g->op.phase == CTL_PHASE_JOIN && m != NULL);
-        if (r->stage == CONTROL_STAGE_NONE || keeps || wanted || lost(c, r->name)) {
+        /* what one still has of an operation before must go before it can take part in this one */
+        if (r->stage == CONTROL_STAGE_NONE || keeps || (wanted && !older) || lost(c, r->name)) {
             continue;
         }
         say_plain(c, r->name, "control_leave", r->id);

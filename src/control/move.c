@@ -15,6 +15,7 @@
  * move up, it makes sure that it never will (`fenced`).
  */
 #define RETRY_MS 1000
+#define REFUSE_MS 3000    /* what waits for a move that fails for so long is told so */
 #define PATIENCE_MS 20000 /* a move that fails for so long is given up, if it can be */
 #define SHRINK_SILENCE_MS 20000
 #define YIELD_SILENCE_MS 10000 /* who gives way leads again when nobody else does */
@@ -23,6 +24,11 @@ static bool goes_to(const struct control *c, const char *node)
 {
     const struct ctl_op *op = &c->growth.op;
     return op->kind == CTL_OP_SHRINK && op->nnodes > 0 && strcmp(op->nodes[0], node) == 0;
+}
+
+bool ctl_shrinks_here(const struct control *c)
+{
+    return goes_to(c, c->own_node) && c->growth.op.phase == CTL_PHASE_COPY;
 }
 
 bool ctl_yields(const struct control *c)
@@ -226,7 +232,9 @@ void ctl_moved(struct control *c, const struct control_event *ev)
         ctl_set(&g->problem, ev->u.moved.error);
         g->failing_ms = g->failing_ms < 0 ? c->now_ms : g->failing_ms;
         g->next_ms = c->now_ms + RETRY_MS;
-        refuse_all(c, g->problem);
+        if (c->now_ms - g->failing_ms >= REFUSE_MS) {
+            refuse_all(c, g->problem);
+        }
         if (!c->roster.etcd) {
             return;
         }

@@ -100,8 +100,9 @@ size_t control_settled(const struct control *c, struct sk_str *ret, size_t max)
     if (!control_is_loaded(c)) {
         return 0;
     }
-    if (c->roster.count == 0 && max > 0) {
-        ret[n++] = sk_str(c->own_node);
+    if ((c->roster.count == 0 || ctl_shrinks_here(c)) && max > 0) {
+        ret[n++] = sk_str(c->own_node); /* before the others go: nothing may need them by then */
+        return n;
     }
     for (size_t i = 0; i < c->roster.count && n < max; i++) {
         if (c->roster.seats[i].state == CTL_SEAT_MEMBER) {
@@ -121,7 +122,8 @@ void ctl_roster_controls(const struct control *c, struct sk_jw *w)
     sk_jw_arr(w);
     for (size_t i = 0; i < c->roster.count; i++) {
         struct sk_buf address = SK_BUF_INIT;
-        if (c->roster.seats[i].state == CTL_SEAT_MEMBER &&
+        /* those that join too: one may lead the moment it serves, and must not be alone then */
+        if (c->roster.seats[i].state != CTL_SEAT_LEAVING &&
             control_channel_address(c, sk_str(c->roster.seats[i].node), &address)) {
             sk_jw_str(w, sk_buf_str(&address));
         }

@@ -596,6 +596,15 @@ static void issue(struct host *host, const struct control_command *cmd)
     sk_buf_release(&frame);
 }
 
+/* Its key must open without the others before they go. */
+static const char *not_yet(const struct host *host, const struct control_command *cmd)
+{
+    return !cmd->u.move.to_etcd && !cmd->u.move.give_up && host->keys &&
+                   vault_is_split(keys_vault(host->keys))
+               ? "the key is still split among the control nodes"
+               : NULL;
+}
+
 static void execute(struct host *host, const struct control_command *cmd)
 {
     switch (cmd->kind) {
@@ -644,7 +653,7 @@ static void execute(struct host *host, const struct control_command *cmd)
     case CONTROL_CMD_MOVE:
         if (!host->ending) {
             SK_ASSERT(!host->committing);
-            mover_move(host->mover, cmd);
+            mover_move(host->mover, cmd, not_yet(host, cmd));
         }
         break;
     case CONTROL_CMD_ETCD:

@@ -27,6 +27,7 @@ struct move_job {
     struct mover *mover;
     struct sk_arena *arena;
     struct move move;
+    const char *not_yet;
     enum control_move_result result;
     struct state_form form;
     struct store *fresh;
@@ -57,7 +58,9 @@ static void move_job_run(struct sys_job *base)
     struct store *from = NULL;
 
     job->result = CONTROL_MOVE_FAILED;
-    if (state_store(job->mover->state, &from, &job->err) == 0) {
+    if (job->not_yet) {
+        (void)sk_err_set(&job->err, SK_ERR_UNAVAILABLE, "%s", job->not_yet);
+    } else if (state_store(job->mover->state, &from, &job->err) == 0) {
         job->result = move_run(&job->move, from, &job->form, &job->fresh, &job->err);
     }
 }
@@ -111,7 +114,7 @@ static void move_job_done(struct sys_job *base)
     free(job);
 }
 
-void mover_move(struct mover *mover, const struct control_command *cmd)
+void mover_move(struct mover *mover, const struct control_command *cmd, const char *not_yet)
 {
     struct move_job *job = sk_xcalloc(1, sizeof(*job));
     struct sk_arena *arena = sk_arena_new();
@@ -120,6 +123,7 @@ void mover_move(struct mover *mover, const struct control_command *cmd)
     job->job = (struct sys_job){move_job_run, move_job_done};
     job->mover = mover;
     job->arena = arena;
+    job->not_yet = not_yet;
     for (size_t i = 0; i < cmd->u.move.nendpoints; i++) {
         endpoints[i] = sk_arena_str(arena, cmd->u.move.endpoints[i]);
     }

@@ -17,7 +17,8 @@ struct host;
 
 struct mover *mover_new(uv_loop_t *loop, const char *dir, struct sk_str node, struct state *state,
                         struct host *host);
-void mover_move(struct mover *mover, const struct control_command *cmd); /* CONTROL_CMD_MOVE */
+/* CONTROL_CMD_MOVE; `not_yet`: it fails with that, to be tried again; NULL: it is made. */
+void mover_move(struct mover *mover, const struct control_command *cmd, const char *not_yet);
 void mover_etcd(struct mover *mover, const struct control_command *cmd); /* CONTROL_CMD_ETCD */
 int mover_keep_etcd(struct mover *mover, const struct sk_str pems[3], struct sk_err *err);
 /* Takes no other store over any more; before the state is freed. Blocks. */

@@ -379,11 +379,14 @@ static void wiped(struct role *role)
     struct state_form form;
     struct sk_err err = {0};
     bool stays = role->config.config->is_control;
+    char path[600];
 
     if (stays && (state_form_read(role->dir, &form, &err) < 0 || form.etcd)) {
         stays = false;
     }
-    if (seat_wipe(role->dir, stays, &err) < 0) {
+    /* the grant first, but not before its etcd has ended: the next start looks for what it names */
+    spec_path(role, path, sizeof(path));
+    if (sys_file_remove(path, &err) < 0 || seat_wipe(role->dir, stays, &err) < 0) {
         sk_log_err(SK_LOG_ERROR, "what a control node had is not removed", &err);
         now_at(role, role->stage, &err);
         role->leaving = false; /* the next word tries again */
@@ -411,7 +414,6 @@ static void leave(struct role *role)
 {
     bool was_control = role->config.config->is_control;
     struct sk_err err = {0};
-    char path[600];
 
     if (role->leaving) {
         return;
@@ -424,10 +426,6 @@ static void leave(struct role *role)
         role->config.stop_control(role->config.ctx);
     }
     role->leaving = true;
-    spec_path(role, path, sizeof(path));
-    if (sys_file_remove(path, &err) < 0) {
-        sk_log_err(SK_LOG_ERROR, "grant not removed", &err);
-    }
     if (role->engine) {
         etcd_engine_stop(role->engine, on_engine_done, role);
     } else {
@@ -531,8 +529,12 @@ static int resume(struct role *role, struct sk_err *err)
     if (spec_load(role, err) < 0) {
         return err->code;
     }
+    if (!role->has_spec && access(role->dir, F_OK) == 0 && !(c->is_control && moved_here(role))) {
+        return seat_wipe(role->dir, c->is_control,
+                         err); /* remains of a grant that came to its end */
+    }
     if (!role->has_spec) {
-        return c->is_control || access(role->dir, F_OK) != 0 ? 0 : seat_wipe(role->dir, false, err);
+        return 0;
     }
     (void)snprintf(role->id, sizeof(role->id), "%s", role->spec.id);
     role->rev = role->spec.rev;

@@ -400,7 +400,7 @@ static void nodes_are_told_the_term_and_where_control_is(void **state)
     pass(s, 1010);
     done(s, CONTROL_TXN_OK, 4);
     assert_non_null(strstr(s->said.ptr, "\"type\":\"assign\",\"term\":8,\"controls\":"
-                                        "[\"192.0.2.1:7400\",\"192.0.2.2:7500\"]"));
+                                        "[\"192.0.2.1:7400\",\"192.0.2.2:7500\","));
     /* two leaders in a row give no assignment the same number */
     assert_int_equal(strtoll(strstr(s->said.ptr, "\"rev\":") + 6, NULL, 10) % 16, 8);
     assert_true(control_is_control(s->c, SK_STR("fra-1")));

@@ -20,8 +20,9 @@
 struct seat {
     char node[32], id[33];
     enum control_stage stage;
-    bool dumb;     /* hears nothing */
-    bool no_etcd;  /* has none installed */
+    bool dumb;    /* hears nothing */
+    bool no_etcd; /* has none installed */
+    bool forgets;
     bool never_up; /* its etcd finds no leader */
 };
 
@@ -96,7 +97,11 @@ static void do_seat(const struct control_command *cmd)
     if (!s->dumb && sk_str_is(type, "control_prepare")) {
         (void)snprintf(s->id, sizeof(s->id), "%.*s", SK_PRI(id));
         s->stage = s->stage < CONTROL_STAGE_READY ? CONTROL_STAGE_READY : s->stage;
-    } else if (!s->dumb && sk_str_is(type, "control_grant")) {
+    } else if (!s->dumb && sk_str_is(type, "control_grant") && s->forgets) {
+        s->forgets = false; /* it dies with it, and comes back as if nothing had been said */
+        s->stage = CONTROL_STAGE_NONE;
+        s->id[0] = '\0';
+    } else if (!s->dumb && sk_str_is(type, "control_grant") && sk_str_is(id, s->id)) {
         s->stage = s->never_up ? CONTROL_STAGE_GRANTED : CONTROL_STAGE_RUNNING;
     } else if (!s->dumb && sk_str_is(type, "control_leave")) {
         s->stage = CONTROL_STAGE_NONE;
@@ -300,6 +305,28 @@ static void killed_at_each_command_it_goes_on(void **state)
     }
 }
 
+static void a_node_that_died_before_it_was_granted_is_prepared_again(void **state)
+{
+    struct fake *f = world_new();
+
+    seat("hub-1", 5)->forgets = seat("fra-1", 5)->forgets = seat("ams-1", 5)->forgets = true;
+    grow(f);
+    fake_free(f);
+}
+
+static void what_is_left_of_one_before_goes_first(void **state)
+{
+    struct fake *f = world_new();
+    struct seat *s = seat("ams-1", 5);
+
+    (void)snprintf(s->id, sizeof(s->id), "%032d", 7);
+    s->stage = CONTROL_STAGE_SERVING;
+    assert_int_equal(fake_wait(f, ask(f, CONTROL_REQ_GROW, "", ""))->code, 0);
+    pass(f, 8000);
+    is_three(f);
+    fake_free(f);
+}
+
 static void without_etcd_nothing_is_begun(void **state)
 {
     struct fake *f = world_new();
@@ -418,6 +445,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_becomes_three_and_one_again),
         cmocka_unit_test(killed_at_each_command_it_goes_on),
+        cmocka_unit_test(a_node_that_died_before_it_was_granted_is_prepared_again),
+        cmocka_unit_test(what_is_left_of_one_before_goes_first),
         cmocka_unit_test(without_etcd_nothing_is_begun),
         cmocka_unit_test(two_sites_are_refused_with_the_remedy),
         cmocka_unit_test(a_lost_node_takes_it_back),
