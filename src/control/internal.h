@@ -867,7 +867,7 @@ double ctl_commit_ms(const struct control *c, struct ctl_node *const *nodes, siz
                      const struct ctl_node *leader);
 
 bool ctl_yields(const struct control *c);        /* another control node is to lead */
-bool ctl_shrinks_here(const struct control *c); /* the state is to move to this node alone */
+bool ctl_shrinks_here(const struct control *c);  /* the state is to move to this node alone */
 int64_t ctl_silence_ms(const struct control *c); /* of a leader that may be taken for dead */
 
 /* leader.c */
