@@ -279,4 +279,5 @@ class MadeShop:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

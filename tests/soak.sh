@@ -6,6 +6,7 @@
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
 #   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
+#   growload  from one control node to three and back under 300 requests a second, ROUNDS times
 #   drill     30 drills in a row under 300 requests a second
 #   sim       2,000 simulated seeds of 10 minutes, 24 hours of bad weather
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
@@ -87,6 +88,10 @@ raw() { # name, file, VARIABLE=value...
             run "a site dies, $rtt ms, raw in $evidence/soak-failover-$rtt-$stamp.jsonl" env SKERRY_BUILD="$PWD/build-test" \
                 bench/failover.py --runs 10 --rtt "$rtt" --out "$evidence/soak-failover-$rtt-$stamp.jsonl"
         done
+    fi
+    if asked growload; then
+        run "grow and shrink under load, raw in $evidence/soak-grow-load-$stamp.jsonl" env SKERRY_BUILD="$PWD/build-test" \
+            bench/grow_load.py --runs "$rounds" --out "$evidence/soak-grow-load-$stamp.jsonl"
     fi
     if asked sim; then
         run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl.gz" bash -o pipefail -c \

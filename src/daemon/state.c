@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -14,7 +16,7 @@
 #define JOBS_MAX 64
 #define FILE_BYTES_MAX 65536
 #define WATCH_MS 400           /* and then the loop is asked whether to go on */
-#define WATCH_DEADLINE_MS 2000 /* of one call: the end of the daemon may wait for it */
+#define WATCH_DEADLINE_MS 2000 /* of one call */
 #define WATCH_RETRY_MS 250
 
 /* Waits for changes on a thread of its own, which has the first half while a job is under way. */
@@ -45,6 +47,7 @@ struct state {
     struct feed feed;
     uv_timer_t retry;
     bool ending;
+    int stop_fd; /* ends the watch under way */
     /* the worker's */
     struct state_form at_work;
     struct store *store;
@@ -210,6 +213,20 @@ int state_form_open(const char *dir, const struct state_form *form, int64_t dead
 
 /* ---- the feed ---- */
 
+/* With etcd gone or in doubt a watch takes seconds to fail. Where the control half ends and the
+ * daemon goes on, the loop waits for it and must not fall silent for so long. */
+static int feed_open(struct feed *feed)
+{
+    char paths[3][2 * STATE_PATH_SIZE];
+    const char *urls[STORE_ETCD_ENDPOINTS_MAX];
+    struct store_etcd options;
+
+    state_form_options(feed->state->dir, &feed->form, paths, urls, &options);
+    options.deadline_ms = WATCH_DEADLINE_MS;
+    options.stop_fd = feed->state->stop_fd;
+    return store_open_etcd(&options, &feed->store, &feed->err);
+}
+
 static void feed_go(struct feed *feed);
 
 static void feed_run(struct sys_job *job)
@@ -225,8 +242,7 @@ static void feed_run(struct sys_job *job)
         feed->open_number = feed->form_number;
     }
     if (feed->store == NULL) {
-        feed->result = state_form_open(feed->state->dir, &feed->form, WATCH_DEADLINE_MS,
-                                       &feed->store, &feed->err);
+        feed->result = feed_open(feed);
     }
     if (feed->result == 0) {
         feed->result = store_watch(feed->store, SK_STR(KEY_PREFIX), &feed->after, WATCH_MS,
@@ -392,6 +408,8 @@ int state_new(uv_loop_t *loop, const char *dir, state_changed_fn *changed, void 
         free(state);
         return err ? err->code : SK_ERR_INTERNAL;
     }
+    state->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    SK_ASSERT(state->stop_fd > 0); /* only without descriptors */
     state->at_work = state->form;
     state->number = 1;
     state->changed = changed;
@@ -415,9 +433,11 @@ void state_free(struct state *state)
         return;
     }
     state->ending = true;
+    SK_ASSERT(eventfd_write(state->stop_fd, 1) == 0);
     sys_worker_free(state->watcher);
     sys_worker_free(state->worker);
     store_close(state->feed.store);
     store_close(state->store);
+    (void)close(state->stop_fd);
     uv_close((uv_handle_t *)&state->retry, on_timer_closed);
 }

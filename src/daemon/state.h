@@ -53,7 +53,8 @@ typedef void state_changed_fn(void *ctx, const struct store_changes *changes, bo
 /* SQLite is opened at once; etcd by the first job that finds it. `dir` is copied. */
 int state_new(uv_loop_t *loop, const char *dir, state_changed_fn *changed, void *ctx,
               struct state **ret, struct sk_err *err);
-/* Ends what is under way, then closes. Blocks, with etcd for some seconds at most. NULL allowed. */
+/* Ends what is under way, then closes. Blocks as long as a read or commit under way does; a watch
+ * is ended at once. NULL allowed. */
 void state_free(struct state *state);
 const struct state_form *state_form(const struct state *state);
 /* To the worker that may use state_store(). */

@@ -39,6 +39,9 @@ struct store_etcd {
     const char *key_file;
     int64_t attempt_ms, deadline_ms; /* 0: the defaults above */
     size_t txn_bytes_max;            /* keys and values of one txn; 0: STORE_ETCD_TXN_BYTES */
+    /* Once it is readable (an eventfd, never read here), the call under way and all later ones end
+     * at once, as if their time were over; 0: there is none. For a thread that is waited for. */
+    int stop_fd;
 };
 
 /* Finds the state under its root, or makes an empty one. Blocks for deadline_ms at most.

@@ -59,7 +59,7 @@ int etcd_ask(struct etcd_store *s, const char *path, struct sk_str body, int64_t
         }
         etcd_http_next(s->http);
         etcd_pause(s, &tries, until_ms);
-    } while (sys_now_ms() < until_ms);
+    } while (sys_now_ms() < until_ms && !etcd_http_stopped(s->http));
     return sk_err_set(err, SK_ERR_UNAVAILABLE, "no member of etcd answers in time: %.300s",
                       last.msg);
 }

@@ -426,7 +426,7 @@ int etcd_commit(struct etcd_store *s, const struct etcd_commit *commit, int64_t 
             etcd_http_next(s->http);
             etcd_pause(s, &tries, until_ms);
         }
-    } while (rc == 1 && sys_now_ms() < until_ms);
+    } while (rc == 1 && sys_now_ms() < until_ms && !etcd_http_stopped(s->http));
     if (rc == 1) {
         rc = leave_open(&x, err);
     }

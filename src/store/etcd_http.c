@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 
 #include "base/mem.h"
@@ -30,10 +31,13 @@ struct etcd_http {
     size_t count, at;
     char *ca_file, *cert_file, *key_file;
     int64_t attempt_ms;
+    int stop_fd;
+    bool stopped;
     char why[CURL_ERROR_SIZE];
 };
 
 struct etcd_stream {
+    struct etcd_http *http;
     CURLM *multi;
     CURL *easy;
     struct sink sink;
@@ -167,6 +171,7 @@ int etcd_http_new(const struct store_etcd *options, struct etcd_http **ret, stru
     http->cert_file = sk_xstrdup(options->cert_file);
     http->key_file = sk_xstrdup(options->key_file);
     http->attempt_ms = options->attempt_ms ? options->attempt_ms : STORE_ETCD_ATTEMPT_MS;
+    http->stop_fd = options->stop_fd;
     /* without "Expect:" a large request would wait a second for a "100 Continue" */
     http->headers = curl_slist_append(NULL, "Content-Type: application/json");
     http->headers = curl_slist_append(http->headers, "Expect:");
@@ -219,6 +224,16 @@ static CURLcode result_of(CURLM *multi)
     return msg && msg->msg == CURLMSG_DONE ? msg->data.result : CURLE_RECV_ERROR;
 }
 
+/* Until something can be done, or this handle is told to end; perform() tells what there is. */
+static void wait_for(struct etcd_http *http, CURLM *multi, int64_t left_ms)
+{
+    struct curl_waitfd stop = {.fd = http->stop_fd, .events = CURL_WAIT_POLLIN};
+    int ms = left_ms > INT_MAX ? INT_MAX : (int)left_ms;
+
+    (void)curl_multi_poll(multi, &stop, http->stop_fd > 0, ms, NULL);
+    http->stopped = http->stopped || stop.revents != 0;
+}
+
 /* Runs the exchange; CURLE_OPERATION_TIMEDOUT is ours. */
 static CURLcode run(struct etcd_http *http, int64_t until_ms)
 {
@@ -244,10 +259,10 @@ static CURLcode run(struct etcd_http *http, int64_t until_ms)
         }
         left = moved_at + http->attempt_ms < until_ms ? moved_at + http->attempt_ms - now
                                                       : until_ms - now;
-        if (left <= 0) {
+        if (left <= 0 || http->stopped) {
             return CURLE_OPERATION_TIMEDOUT;
         }
-        (void)curl_multi_poll(http->multi, NULL, 0, (int)left, NULL); /* perform() tells what is */
+        wait_for(http, http->multi, left);
     }
 }
 
@@ -322,6 +337,16 @@ int64_t etcd_http_attempt_ms(const struct etcd_http *http)
     return http->attempt_ms;
 }
 
+bool etcd_http_stopped(struct etcd_http *http)
+{
+    struct pollfd stop = {.fd = http->stop_fd, .events = POLLIN};
+
+    if (http->stop_fd > 0 && !http->stopped) {
+        http->stopped = poll(&stop, 1, 0) == 1;
+    }
+    return http->stopped;
+}
+
 /* --- streams --------------------------------------------------------------------------------- */
 
 struct etcd_stream *etcd_stream_open(struct etcd_http *http, size_t at, const char *path,
@@ -329,6 +354,7 @@ struct etcd_stream *etcd_stream_open(struct etcd_http *http, size_t at, const ch
 {
     struct etcd_stream *stream = sk_xcalloc(1, sizeof(*stream));
 
+    stream->http = http;
     stream->endpoint = sk_xstrdup(etcd_http_endpoint(http, at));
     stream->sink =
         (struct sink){.in = &stream->in, .bytes_max = STREAM_BYTES_FIRST, .may_pause = true};
@@ -395,10 +421,10 @@ int etcd_stream_wait(struct etcd_stream *stream, int64_t until_ms, size_t bytes_
             return stream_ended(stream, result_of(stream->multi), err);
         }
         left = until_ms - sys_now_ms();
-        if (left <= 0 || stream->sink.paused) {
+        if (left <= 0 || stream->sink.paused || stream->http->stopped) {
             return 0;
         }
-        (void)curl_multi_poll(stream->multi, NULL, 0, left > INT_MAX ? INT_MAX : (int)left, NULL);
+        wait_for(stream->http, stream->multi, left);
     }
 }
 

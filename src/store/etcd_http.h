@@ -36,6 +36,7 @@ void etcd_http_set(struct etcd_http *http, size_t at);
 void etcd_http_next(struct etcd_http *http);
 const char *etcd_http_endpoint(const struct etcd_http *http, size_t at);
 int64_t etcd_http_attempt_ms(const struct etcd_http *http);
+bool etcd_http_stopped(struct etcd_http *http); /* by stop_fd: for good */
 
 /* An answer that does not end: a watch, a snapshot. One at a time. */
 struct etcd_stream;

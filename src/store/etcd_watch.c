@@ -244,7 +244,7 @@ static int follow(struct watching *x, struct sk_err *err)
         if (x->lost || is_done(x, now)) {
             return 0;
         }
-        if (now >= x->limit_ms) {
+        if (now >= x->limit_ms || etcd_http_stopped(x->s->http)) {
             return x->out.count > 0
                        ? 0
                        : sk_err_set(err, SK_ERR_UNAVAILABLE,

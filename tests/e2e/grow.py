@@ -43,6 +43,8 @@ def there_and_back(r):
         r.check("no etcd either", not os.path.exists(os.path.join(c.hub.data, "control/etcd")))
         code, out, err = c.cli("status")
         r.check("all goes on", code == 0, err)
+        time.sleep(2.5)  # who leaves must not fall silent meanwhile: two seconds of silence are a loss
+        r.equal("nobody was judged lost", [e["text"] for e in c.get("events")["events"] if e["what"] in ("node_lost", "site_lost")], [])
         c.failed = bool(r.failures)
 
 

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "daemon/state.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 
 /* Which form of the state there is, and going over to another one while it is used. */
@@ -207,6 +208,35 @@ static void an_etcd_that_is_away_is_no_reason_to_end(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* The loop of a daemon that goes on waits for the end of its control half, with an etcd that fails
+ * by then: a watch would take its whole two seconds, and others would judge the node lost. */
+static void the_end_waits_for_no_watch(void **state)
+{
+    struct folders *f = *state;
+    struct state_form form = {.etcd = true,
+                              .endpoints = {"https://127.0.0.1:1"},
+                              .nendpoints = 1,
+                              .root = "/skerry",
+                              .ca = "ca.pem",
+                              .cert = "cert.pem",
+                              .key = "cert.key"};
+    struct store_revision from = {.number = 1};
+    struct state *s = NULL;
+    int64_t began;
+    uv_loop_t loop;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(state_form_write(f->one, &form, NULL), 0);
+    assert_int_equal(state_new(&loop, f->one, NULL, NULL, &s, NULL), 0);
+    state_follow(s, &from);
+    (void)usleep(100000); /* it is under way */
+    began = sys_now_ms();
+    state_free(s);
+    assert_in_range(sys_now_ms() - began, 0, 1000);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +245,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nonsense_is_refused, make, unmake),
         cmocka_unit_test_setup_teardown(goes_over_to_another_store, make, unmake),
         cmocka_unit_test_setup_teardown(an_etcd_that_is_away_is_no_reason_to_end, make, unmake),
+        cmocka_unit_test_setup_teardown(the_end_waits_for_no_watch, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
