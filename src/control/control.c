@@ -291,6 +291,7 @@ static void decide(struct control *c)
     bool turn = c->pending == NULL;
     bool leases_first = turn && !c->leased_last;
 
+    ctl_requests_unwritten(c);
     if (ctl_move_step(c) || !ctl_leader_step(c)) {
         return; /* the state is being moved, or another one decides */
     }

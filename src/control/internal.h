@@ -597,6 +597,7 @@ struct control {
 
     struct ctl_req *queue, **queue_end;
     struct ctl_txn *pending;
+    bool unwritten; /* shared: the last transaction failed, so the state is not written to */
     struct ctl_job *jobs[CTL_SLOT_COUNT];
     struct ctl_note *notes;
     size_t nnotes, capnotes;
@@ -701,7 +702,11 @@ struct ctl_req *ctl_req_join(const struct control_join *join);
 struct ctl_req *ctl_req_renew(const struct control_event *ev);
 struct ctl_req *ctl_req_api(const struct control_request *in);
 void ctl_requests_refuse(struct control *c, const char *leader); /* all that wait */
-void ctl_request_run(struct control *c, struct ctl_req *req);    /* takes req over */
+/* While nothing can be written: all that wait and would write are refused, plans go on. */
+void ctl_requests_unwritten(struct control *c);
+/* It changes nothing: only a plan is asked for. */
+bool ctl_req_only_plans(const struct control_request *r);
+void ctl_request_run(struct control *c, struct ctl_req *req); /* takes req over */
 void ctl_refuse(struct control *c, struct ctl_req *req, const struct sk_err *err);
 
 /* set.c: site set, node set, link set, tokens, keys */
@@ -774,6 +779,8 @@ struct inventory *ctl_world(const struct control *c, const struct ctl_mods *mods
 void ctl_req_planned(struct control *c, struct ctl_req *req);
 void ctl_plan_done(struct control *c, const struct control_event *ev);
 void ctl_jobs_step(struct control *c);
+/* A request whose plan is there, and that would write it, is refused. */
+void ctl_jobs_unwritten(struct control *c, const struct sk_err *err);
 /* The plan becomes the one in force, with nothing laid over it. Takes it over. */
 void ctl_plan_adopt(struct control *c, struct ctl_txn *t, struct plan *plan, struct sk_str who);
 /* The same, and the overlay stays what it is, or what the transaction makes of it. */

@@ -412,12 +412,6 @@ static void again(struct control *c, struct ctl_job *job)
     }
 }
 
-static bool wants_only_plan(const struct control_request *r)
-{
-    return (r->kind == CONTROL_REQ_APPLY && r->u.apply.dry_run) ||
-           (r->kind == CONTROL_REQ_REBALANCE && r->u.rebalance.dry_run);
-}
-
 /* The only plan that this request may bring into force; "" = whichever it is. */
 static struct sk_str expected_plan(const struct control_request *r)
 {
@@ -454,7 +448,7 @@ static void request_finish(struct control *c, struct ctl_job *job)
         (void)sk_err_set(&err, SK_ERR_INTERNAL, "the plan was refused by the verifier: %s",
                          job->findings ? job->findings : "");
         ctl_refuse(c, sk_steal(job->req), &err);
-    } else if (wants_only_plan(r)) {
+    } else if (ctl_req_only_plans(r)) {
         reply_plan(c, job);
     } else if (ctl_drill_permits(c, r, &err) < 0) {
         ctl_refuse(c, sk_steal(job->req), &err);
@@ -504,25 +498,46 @@ void ctl_plan_done(struct control *c, const struct control_event *ev)
     plan_free(ev->u.plan_done.plan); /* of a control that was there before */
 }
 
+static void finish(struct control *c, unsigned slot)
+{
+    struct ctl_job *job = c->jobs[slot];
+
+    c->jobs[slot] = NULL;
+    switch (job->kind) {
+    case CTL_JOB_REQUEST:
+        request_finish(c, job);
+        break;
+    case CTL_JOB_FAILOVER:
+        ctl_failover_done(c, job);
+        break;
+    case CTL_JOB_RETURN:
+        ctl_return_planned(c, job);
+        break;
+    }
+    ctl_job_free(job);
+}
+
 void ctl_jobs_step(struct control *c)
 {
     for (unsigned slot = CTL_SLOT_COUNT; slot-- > 0 && c->pending == NULL;) {
-        struct ctl_job *job = c->jobs[slot];
-        if (job == NULL || !job->finished) {
-            continue;
+        if (c->jobs[slot] != NULL && c->jobs[slot]->finished) {
+            finish(c, slot);
         }
-        c->jobs[slot] = NULL;
-        switch (job->kind) {
-        case CTL_JOB_REQUEST:
-            request_finish(c, job);
-            break;
-        case CTL_JOB_FAILOVER:
-            ctl_failover_done(c, job);
-            break;
-        case CTL_JOB_RETURN:
-            ctl_return_planned(c, job);
-            break;
-        }
+    }
+}
+
+void ctl_jobs_unwritten(struct control *c, const struct sk_err *err)
+{
+    struct ctl_job *job = c->jobs[CTL_SLOT_REQUEST];
+
+    if (job == NULL || !job->finished) {
+        return;
+    }
+    if (!ctl_req_only_plans(&job->req->api)) {
+        ctl_refuse(c, sk_steal(job->req), err);
+        c->jobs[CTL_SLOT_REQUEST] = NULL;
         ctl_job_free(job);
+    } else {
+        finish(c, CTL_SLOT_REQUEST);
     }
 }

@@ -49,6 +49,45 @@ void ctl_requests_refuse(struct control *c, const char *leader)
     }
 }
 
+bool ctl_req_only_plans(const struct control_request *r)
+{
+    return (r->kind == CONTROL_REQ_APPLY && r->u.apply.dry_run) ||
+           (r->kind == CONTROL_REQ_REBALANCE && r->u.rebalance.dry_run);
+}
+
+/* They would have to wait for what fails anyhow, and that takes its time: each sign of life and
+ * each renewal of a lease is tried before it. The first of those that is written ends this. */
+void ctl_requests_unwritten(struct control *c)
+{
+    struct sk_err err = {0};
+    struct ctl_req **at = &c->queue;
+
+    if (!c->unwritten || !ctl_shared(c)) {
+        return;
+    }
+    (void)sk_err_set(&err, SK_ERR_UNAVAILABLE,
+                     "the state cannot be written at present, so nothing was begun");
+    (void)sk_err_fix(&err, "try again; 'skerry control status' says who answers");
+    ctl_drill_drop_wait(c, &err);
+    while (*at != NULL) {
+        struct ctl_req *req = *at;
+        bool plans = req->kind == CTL_REQ_API && ctl_req_only_plans(&req->api);
+        if (plans && c->jobs[CTL_SLOT_REQUEST] != NULL) {
+            at = &req->next;
+            continue;
+        }
+        *at = req->next;
+        req->next = NULL;
+        if (plans) {
+            ctl_request_run(c, req); /* needs no turn: it writes nothing */
+        } else {
+            ctl_refuse(c, req, &err);
+        }
+    }
+    c->queue_end = at;
+    ctl_jobs_unwritten(c, &err);
+}
+
 static struct ctl_req *req_new(enum ctl_req_kind kind, uint64_t id)
 {
     struct ctl_req *req = sk_xcalloc(1, sizeof(*req));

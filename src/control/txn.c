@@ -358,6 +358,9 @@ static void failed(struct control *c, struct ctl_txn *t, struct sk_str why)
     /* the next sign of life lets others pass: they are to hear that the state is away */
     c->leader.next_bump_ms = c->now_ms + CTL_LEADER_BUMP_MS;
     c->dirty_reconcile = true;
+    if (ctl_shared(c)) { /* signs of life will tell when it is written again */
+        c->unwritten = true;
+    }
     if (t->req != NULL) {
         struct sk_err err = {0};
         (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "the state could not be written: %.*s",
@@ -375,6 +378,7 @@ int ctl_txn_done(struct control *c, const struct control_event *ev, struct sk_er
         return 0; /* of a control that was there before */
     }
     c->pending = NULL;
+    c->unwritten = false;
     switch (ev->u.txn_done.result) {
     case CONTROL_TXN_OK:
         rc = committed(c, t, ev->u.txn_done.revision, err);

@@ -282,7 +282,13 @@ def no_etcd(c, r, words):
     pids = {name: (node.pid, node.half("net")) for name, node in c.nodes.items()}
     for pid in c.etcd.values():
         kill(pid, signal.SIGSTOP)
-    time.sleep(6)
+    for name in c.nodes:
+        began = time.monotonic()
+        c.last = ("no answer", "")
+        r.check(f"etcd away: an apply at {name} is refused", not c.try_apply(name, 15) and c.last[0] != "no answer", c.last)
+        took = time.monotonic() - began
+        r.check(f"etcd away: within 10 s, in one clear line ({took:.1f} s)", took < 10 and "the state c" in c.last[1].split("\n")[0], c.last)
+    time.sleep(2)
     r.check("etcd away: reads are answered", all(c.local(n, "status", timeout=20)[0] == 0 for n in c.nodes.values()))
     for pid in c.etcd.values():
         kill(pid, signal.SIGCONT)

@@ -305,6 +305,38 @@ static void renewals_leave_room_for_others(void **state)
     done(f);
 }
 
+/* All of etcd stands still: every commit takes its full time-out and fails. Whoever asks hears so
+ * soon, however many leases there are to renew; and nothing that was refused comes to pass. */
+static void refused_soon_while_nothing_commits(void **state)
+{
+    struct fake *f = cluster(WORKER("w:1"));
+
+    f->shared = true;
+    fake_restart_control(f);
+    fake_run(f, 10000);
+    f->fail_txns = 1000;
+    f->commit_ms = 4000; /* STORE_ETCD_DEADLINE_MS */
+    fake_run(f, 1000);
+    for (int i = 0; i < 6; i++) {
+        int64_t asked_ms = f->now_ms;
+        const char *other = "{\"name\":\"other\",\"services\":{\"s\":{\"command\":[\"/bin/w\"]}}}";
+        uint64_t request =
+            i % 2 ? fake_apply(f, other, "", false)
+                  : fake_set(f, CONTROL_REQ_NODE_SET, "fra-1", "", "{\"price_hour\":7}");
+        assert_int_equal(fake_wait(f, request)->code, SK_ERR_UNAVAILABLE);
+        assert_true(f->now_ms - asked_ms <= 4100); /* what is under way, no more */
+        fake_run(f, 700 * i);
+    }
+    assert_int_equal(fake_wait(f, fake_apply(f, WORKER("w:1"), "", true))->code, 0); /* a plan */
+    f->fail_txns = 0;
+    f->commit_ms = 4;
+    fake_run(f, 10000);
+    assert_null(strstr(fake_get(f, "/skerry/v1/nodes/fra-1"), "\"price_hour\":7"));
+    assert_null(fake_get(f, "/skerry/v1/projects/other"));
+    fake_must_apply(f, "{\"name\":\"other\",\"services\":{\"s\":{\"command\":[\"/bin/w\"]}}}");
+    done(f);
+}
+
 static void times_leave_the_guard(void **state)
 {
     /* the slowest holder and the fastest leader that the drift allows, read in whole milliseconds
@@ -329,6 +361,7 @@ int main(void)
         cmocka_unit_test(lost_grant_is_not_repeated),
         cmocka_unit_test(only_the_holder_speaks_for_it),
         cmocka_unit_test(renewals_leave_room_for_others),
+        cmocka_unit_test(refused_soon_while_nothing_commits),
         cmocka_unit_test(times_leave_the_guard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
