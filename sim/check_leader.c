@@ -12,7 +12,7 @@
 /*
  * The invariants of leading, compared with the store's own record of who leads: what commits is the
  * leader's, or takes its key; terms rise with each life that leads, and in each there is one; what
- * nodes are told comes from whoever has the term that it names.
+ * nodes are told comes from whoever has the term that it names, and no node goes back to one.
  */
 #define LEADER "/skerry/v1/leader"
 #define LEADS_WITHIN_US (2 * SIM_S)
@@ -91,6 +91,16 @@ void sim_check_term(struct sim *s, size_t control, struct sk_str body)
                  "control on %s tells nodes something for term %" PRId64 ", which is not its own",
                  s->nodes[s->controls[control].node].name, term);
     }
+}
+
+void sim_check_obeyed(struct sim *s, struct sim_node *n, int64_t term)
+{
+    if (term < n->obeyed) {
+        sim_fail(s, SIM_LEADER,
+                 "%s does what a leader of term %" PRId64 " tells it, after one of term %" PRId64,
+                 n->name, term, n->obeyed);
+    }
+    n->obeyed = term;
 }
 
 /* Every control node runs, and the store answers it. */

@@ -242,13 +242,17 @@ void sim_member_take(struct sim *s, struct sim_message *m)
     if (sk_json_read(arena, "assign", sk_buf_str(&m->bytes), NULL, &root, NULL) < 0) {
         sim_fail(s, SIM_BROKEN, "what control tells %s is no JSON", n->name);
     } else {
-        if (!term_take(&n->term, sk_map_int(root, "term", -1))) {
+        int64_t term = sk_map_int(root, "term", -1);
+        if (!term_take(&n->term, term) && !plant_obey(s)) {
             sim_say(s, "%s does not hear control on %s, which is deposed", n->name,
                     s->nodes[s->controls[m->control].node].name);
-        } else if (m->kind == SIM_LEASED) {
-            sim_lease_take(s, n, m);
         } else {
-            take_assign(s, n, m, root);
+            sim_check_obeyed(s, n, term);
+            if (m->kind == SIM_LEASED) {
+                sim_lease_take(s, n, m);
+            } else {
+                take_assign(s, n, m, root);
+            }
         }
     }
     sk_arena_free(arena);

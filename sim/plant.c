@@ -20,6 +20,7 @@
     X(FENCED, "open-door", "fenced")             /* who is written to compares no epochs */      \
     X(DEAD_RENEWAL, "dead-renewal", "converge")  /* the lease of an ended run is renewed */      \
     X(NO_FENCE, "no-fence", "leader")            /* the store compares nothing */                \
+    X(OBEY, "old-term", "leader")                /* a node takes what a deposed leader says */   \
     X(NO_HEIR, "no-heir", "takeover")            /* nobody can take the leader's key over */     \
     X(CAPACITY, "big-nodes", "capacity")         /* nodes say they have twice what they have */  \
     X(ACKED, "early-ack", "acked")               /* the store answers before it is durable */    \
@@ -212,6 +213,12 @@ bool plant_compare(const struct sim *s)
 {
     (void)s;
     return is(PLANT_NO_FENCE);
+}
+
+bool plant_obey(const struct sim *s)
+{
+    (void)s;
+    return is(PLANT_OBEY);
 }
 
 bool plant_takeover(const struct sim *s, const char *own, struct sk_str key)

@@ -15,6 +15,7 @@ bool plant_known(const char *name);
 /* Every name and the rule that must find it; NULL after the last. */
 const char *plant_name(size_t i, const char **ret_rule);
 bool plant_compare(const struct sim *s); /* true: the store compares nothing */
+bool plant_obey(const struct sim *s);    /* true: a node hears a deposed leader */
 bool plant_takeover(const struct sim *s, const char *own, struct sk_str key);
 bool plant_exclusive(const struct sim *s, bool exclusive);
 void plant_receipt(const struct sim *s, const struct sim_node *n, struct agent_state *state);
@@ -42,6 +43,7 @@ void plant_replay(struct sim *s, struct sim_event *e);
 #define plant_choose(s) ((void)(s))
 #define plant_known(name) ((void)(name), false)
 #define plant_compare(s) (false)
+#define plant_obey(s) ((void)(s), false)
 #define plant_takeover(s, own, key) (false)
 #define plant_exclusive(s, exclusive) ((void)(s), (exclusive))
 #define plant_receipt(s, n, state) ((void)0)

@@ -282,6 +282,7 @@ struct sim_node {
     int64_t sleep_us;                        /* the whole machine; a time gone by: when it woke */
     bool daemon_woke;
     int64_t term;       /* the highest that came with what it was told; kept on its disk */
+    int64_t obeyed;     /* the highest that it did something for; the checker's own */
     int64_t off_us;     /* when the machine went off */
     int64_t trouble_us; /* the last moment at which a fault touched it; see check.c */
     int touched;        /* faults under way that touch it */
@@ -687,6 +688,8 @@ void sim_check_commit(struct sim *s, size_t control, const struct control_txn *t
 void sim_check_fence(struct sim *s, const char *own, const struct control_op *ops, size_t nops);
 void sim_check_listed(struct sim *s, const struct sim_store_answer *a);
 void sim_check_term(struct sim *s, size_t control, struct sk_str body);
+/* A node does what it is told for this term. */
+void sim_check_obeyed(struct sim *s, struct sim_node *n, int64_t term);
 void sim_check_takeover(struct sim *s); /* after everything healed */
 void sim_check_op(struct sim *s, const struct control_op *op, int64_t revision);
 void sim_check_plan(struct sim *s, const struct control_plan_job *job, const struct plan *plan);

@@ -286,6 +286,9 @@ int frame_take_drill(struct agent *agent, const struct sk_node *tree, struct sk_
                           "a drill needs a number, an op that is known and 1 to %d ms",
                           DRILL_MS_MAX);
     }
+    if (!frame_term_counts(agent, tree)) {
+        return 0;
+    }
     if (op == OP_END) {
         run_nft(agent, number, OP_END, 0, SK_STR("delete table " DRILL_TABLE "\n"), true);
     } else {

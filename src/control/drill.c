@@ -200,6 +200,7 @@ void drill_frames(struct control *c, const struct ctl_site *s, int64_t number, c
         sk_jw_obj(&w);
         sk_jw_kint(&w, "v", 1);
         sk_jw_kcstr(&w, "type", "drill");
+        sk_jw_kint(&w, "term", c->leader.term);
         sk_jw_kint(&w, "number", number);
         sk_jw_kcstr(&w, "op", op);
         sk_jw_kint(&w, "ms", ms);

@@ -404,7 +404,9 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     } else if (sk_str_is(frame->type, "renewed")) {
         take_renewed(member, frame);
     } else if (sk_str_is(frame->type, "drill")) {
-        take_drill(member, peer, frame);
+        if (term_counts(member, peer, frame)) {
+            take_drill(member, peer, frame);
+        }
     } else if (sk_str_starts(frame->type, SK_STR("control_"))) {
         member->seat(member->ctx, frame);
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||

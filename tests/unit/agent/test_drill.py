@@ -35,8 +35,8 @@ except OSError: print("no")"""
     return run("nsenter", "--net=/run/netns/" + netns, sys.executable, "-c", code).stdout.strip() == "yes"
 
 
-def ask(a, number, op, ms):
-    a.send({"type": "drill", "number": number, "op": op, "ms": ms})
+def ask(a, number, op, ms, **more):
+    a.send({"type": "drill", "number": number, "op": op, "ms": ms, **more})
     return answered(a, number, op)
 
 
@@ -105,6 +105,17 @@ def main():
         assert not reaches(netns, "10.77.0.3")
         assert ask(a, 5, "end", 0)["can"]
         assert reaches(netns, "10.77.0.3") and table(netns) == ""
+
+        assert ask(a, 8, "check", 5000, term=7)["can"]
+        for term in (6, 0):  # a deposed leader's: nothing comes of it
+            a.send({"type": "drill", "term": term, "number": 9, "op": "cut", "ms": 60000})
+        assert ask(a, 10, "check", 5000, term=7)["can"]
+        assert table(netns) == "" and not [f for f in a.history if f["type"] == "drilled" and f["number"] == 9]
+        assert ask(a, 11, "cut", 60000, term=8)["can"]
+        a.send({"type": "drill", "term": 7, "number": 11, "op": "end", "ms": 0})
+        assert ask(a, 12, "check", 5000)["can"], "without a term: of a version that had none"
+        assert not reaches(netns, "10.77.0.3")
+        assert ask(a, 11, "end", 0, term=8)["can"] and reaches(netns, "10.77.0.3")
 
         a.send({"type": "assign", "rev": 2, "instances": [], "peers": [p for p in PEERS if p["site"] != "s2"]})
         answer = ask(a, 6, "check", 5000)

@@ -756,6 +756,7 @@ bool fake_drill_take(struct fake *f, struct sk_str node, struct sk_str body,
     int64_t number = sk_map_int(root, "number", 0);
     int64_t ms = sk_map_int(root, "ms", -1);
     int op = control_drill_op_from_name(sk_map_str(root, "op", SK_STR("")));
+    assert_int_equal(sk_map_int(root, "term", -1), control_term(f->c));
     sk_arena_free(arena);
     assert_true(op >= 0 && ms >= 0 && ms <= CONTROL_DRILL_MAX_MS && number > 0);
     if (a == NULL || a->mute_drill || !reaches_control(f, a)) {
