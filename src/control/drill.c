@@ -96,7 +96,8 @@ static void take_live(struct control *c, struct ctl_drill *d, const struct ctl_d
     }
 }
 
-void ctl_drill_apply(struct control *c, const struct sk_node *rec, int64_t mod_rev)
+void ctl_drill_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
+                     int64_t mod_rev)
 {
     struct ctl_drill *old = c->drill;
 
@@ -107,6 +108,7 @@ void ctl_drill_apply(struct control *c, const struct sk_node *rec, int64_t mod_r
     if (d == NULL) {
         return; /* of a later version: nothing of it is done here */
     }
+    d->raw = ctl_dup(raw);
     d->mod_rev = mod_rev;
     take_live(c, d, old != NULL && old->number == d->number ? old : NULL);
     drill_free(old);

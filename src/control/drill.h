@@ -91,6 +91,7 @@ struct ctl_drill {
     int64_t requests, errors; /* before `base` */
     int64_t restarts;
     char *life; /* of the control that wrote the record */
+    char *raw;  /* the record; NULL: there is none yet */
     int64_t mod_rev;
     /* live */
     int64_t at_ms[CTL_DRILL_PHASE_COUNT];
@@ -121,7 +122,8 @@ struct ctl_drill *drill_new(const struct control *c, const struct control_reques
 struct ctl_drill *drill_read(const struct sk_node *rec);      /* NULL: of no phase that is known */
 struct ctl_drill *drill_read_rows(const struct sk_node *rec); /* of a report, which has none */
 void drill_free(struct ctl_drill *d);
-/* The whole form skerry.drill/1 as of `phase`. `ended`: with the judgement. */
+/* The whole form skerry.drill/1 as of `phase`, with what another version put into the record.
+ * `ended`: with the judgement. */
 void drill_write(const struct control *c, const struct ctl_drill *d, enum ctl_drill_phase phase,
                  const char *aborted, const char *ended, struct sk_buf *out);
 bool drill_near(const struct drill_time *t);

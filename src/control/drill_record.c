@@ -225,8 +225,9 @@ static void write_errors(struct sk_jw *w, const struct control *c, const struct 
     sk_jw_obj_end(w);
 }
 
-void drill_write(const struct control *c, const struct ctl_drill *d, enum ctl_drill_phase phase,
-                 const char *aborted, const char *ended, struct sk_buf *out)
+static void write_own(const struct control *c, const struct ctl_drill *d,
+                      enum ctl_drill_phase phase, const char *aborted, const char *ended,
+                      struct sk_buf *out)
 {
     struct sk_jw w;
     bool agrees = drill_agrees(c, d);
@@ -265,6 +266,90 @@ void drill_write(const struct control *c, const struct ctl_drill *d, enum ctl_dr
         sk_jw_kcstr(&w, "result", aborted[0] ? "aborted" : agrees ? "survived" : "differs");
     }
     sk_jw_obj_end(&w);
+}
+
+/* Rows of a list are the same by what they are about, wherever they stand. */
+static bool same_row(const struct sk_node *a, const struct sk_node *b)
+{
+    static const char *const names[] = {"project", "service", "replica", "phase"};
+
+    for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
+        const struct sk_node *va = sk_map_get(a, sk_str(names[i]));
+        const struct sk_node *vb = sk_map_get(b, sk_str(names[i]));
+        if (va == NULL || vb == NULL) {
+            if (va != vb) {
+                return false;
+            }
+        } else if (va->kind != vb->kind || va->kind == SK_MAP || va->kind == SK_SEQ ||
+                   !sk_str_eq(va->u.text, vb->u.text)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const struct sk_node *row_like(const struct sk_node *list, const struct sk_node *row)
+{
+    for (uint32_t i = 0; row->kind == SK_MAP && i < list->count; i++) {
+        if (list->u.items[i].kind == SK_MAP && same_row(&list->u.items[i], row)) {
+            return &list->u.items[i];
+        }
+    }
+    return NULL;
+}
+
+/* `fresh`, and at each level what `old` has beside it: that is of another version. */
+static void write_over(struct sk_jw *w, const struct sk_node *old, const struct sk_node *fresh)
+{
+    if (old == NULL || old->kind != fresh->kind ||
+        (fresh->kind != SK_MAP && fresh->kind != SK_SEQ)) {
+        sk_jw_node(w, fresh);
+    } else if (fresh->kind == SK_SEQ) {
+        sk_jw_arr(w);
+        for (uint32_t i = 0; i < fresh->count; i++) {
+            write_over(w, row_like(old, &fresh->u.items[i]), &fresh->u.items[i]);
+        }
+        sk_jw_arr_end(w);
+    } else {
+        sk_jw_obj(w);
+        for (uint32_t i = 0; i < fresh->count; i++) {
+            const struct sk_member *m = &fresh->u.members[i];
+            sk_jw_keystr(w, m->key);
+            write_over(w, sk_map_get(old, m->key), &m->value);
+        }
+        for (uint32_t i = 0; i < old->count; i++) {
+            const struct sk_member *m = &old->u.members[i];
+            if (sk_map_get(fresh, m->key) == NULL) {
+                sk_jw_keystr(w, m->key);
+                sk_jw_node(w, &m->value);
+            }
+        }
+        sk_jw_obj_end(w);
+    }
+}
+
+void drill_write(const struct control *c, const struct ctl_drill *d, enum ctl_drill_phase phase,
+                 const char *aborted, const char *ended, struct sk_buf *out)
+{
+    struct sk_arena *arena;
+    struct sk_buf own = SK_BUF_INIT;
+    const struct sk_node *old = NULL;
+    const struct sk_node *fresh = NULL;
+    struct sk_jw w;
+
+    if (d->raw == NULL) {
+        write_own(c, d, phase, aborted, ended, out);
+        return;
+    }
+    arena = sk_arena_new();
+    write_own(c, d, phase, aborted, ended, &own);
+    (void)sk_json_read(arena, "drill", sk_str(d->raw), NULL, &old, NULL); /* it was read before */
+    int rc = sk_json_read(arena, "drill", sk_buf_str(&own), NULL, &fresh, NULL);
+    SK_ASSERT(rc == 0);
+    sk_jw_init(&w, out);
+    write_over(&w, old, fresh);
+    sk_buf_release(&own);
+    sk_arena_free(arena);
 }
 
 /* ---- reading ---- */
@@ -443,6 +528,7 @@ void drill_free(struct ctl_drill *d)
     free(d->plan);
     free(d->aborted);
     free(d->life);
+    free(d->raw);
     free(d);
 }
 

@@ -911,7 +911,8 @@ void ctl_drill_drop_wait(struct control *c, const struct sk_err *err);
 void ctl_drilled(struct control *c, const struct control_event *ev);
 void ctl_drill_front(struct control *c, struct ctl_node *n, const struct control_event *ev);
 int64_t ctl_drill_deadline(const struct control *c); /* INT64_MAX: none */
-void ctl_drill_apply(struct control *c, const struct sk_node *rec, int64_t mod_rev);
+void ctl_drill_apply(struct control *c, const struct sk_node *rec, struct sk_str raw,
+                     int64_t mod_rev);
 void ctl_drill_remove(struct control *c);
 void ctl_report_apply(struct control *c, struct sk_str key, struct sk_str raw);
 void ctl_report_remove(struct control *c, struct sk_str key);

@@ -495,7 +495,7 @@ static int dispatch(struct control *c, struct sk_str kind, struct sk_str rest, s
     } else if (sk_str_is(kind, "events")) {
         event_apply(c, rec, r->value);
     } else if (sk_str_is(kind, "drill")) {
-        ctl_drill_apply(c, rec, r->mod_rev);
+        ctl_drill_apply(c, rec, r->value, r->mod_rev);
     } else if (sk_str_is(kind, "drills")) {
         ctl_report_apply(c, rest, r->value);
     }

@@ -107,7 +107,7 @@ static void extend_all(struct fake *f, struct all *all)
 
 static bool same_row(const struct sk_node *a, const struct sk_node *b)
 {
-    static const char *const names[] = {"serial", "project", "service", "replica"};
+    static const char *const names[] = {"serial", "project", "service", "replica", "phase"};
     bool any = false;
     for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
         const struct sk_node *va = sk_map_get(a, sk_str(names[i]));
@@ -323,8 +323,41 @@ static void nothing_unknown_is_lost(void **state)
     }
 }
 
+/* The record of a drill, at each change of its phase, and in its report. */
+static void nothing_unknown_of_a_drill_is_lost(void **state)
+{
+    struct fake *f = fake_new(31);
+    struct all all = {0};
+    char *last = NULL;
+
+    fake_three_sites(f, 2);
+    fake_must_apply(f, BOTH("web:1"));
+    fake_run(f, 15000);
+    ok(f, fake_drill(f, "fra", 20000, 1, false));
+    extend_all(f, &all);
+    (void)snprintf(all.plan, sizeof(all.plan), "%s", control_plan(f->c)->id);
+    for (int i = 0; i < 1000 && fake_get(f, "/skerry/v1/drill") != NULL; i++) {
+        free(last);
+        last = sk_xstrdup(fake_get(f, "/skerry/v1/drill"));
+        fake_run(f, 100);
+        look(f, &all);
+    }
+    assert_non_null(last);
+    assert_non_null(strstr(last, "\"phase\":\"return\""));
+    struct sk_arena *arena = sk_arena_new();
+    const char *report = fake_get(f, "/skerry/v1/drills/000001");
+    assert_non_null(report);
+    still_there("report", parse(arena, last), parse(arena, report));
+    assert_non_null(sk_map_get(parse(arena, report), SK_STR(MEMBER)));
+    free(last);
+    sk_arena_free(arena);
+    all_free(&all);
+    fake_free(f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_unknown_is_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_unknown_is_lost),
+                                       cmocka_unit_test(nothing_unknown_of_a_drill_is_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
