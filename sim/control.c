@@ -165,6 +165,7 @@ static void command(struct sim *s, size_t control, const struct control_command 
     case CONTROL_CMD_SEAT: /* the control nodes of a world stay as they are */
     case CONTROL_CMD_MOVE:
     case CONTROL_CMD_ETCD:
+    case CONTROL_CMD_ETCD_LOOK:
     case CONTROL_CMD_COUNT:
         break;
     }

@@ -180,6 +180,9 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
         sk_buf_adds(out,
                     "FROZEN: control hears only a minority of sites, so nothing is re-placed\n");
     }
+    if (text(control, "problem").len) {
+        sk_buf_printf(out, "PROBLEM: %.*s\n", SK_PRI(text(control, "problem")));
+    }
     sk_buf_printf(out,
                   "%" PRId64 " sites, %" PRId64 " nodes (%" PRId64 " alive); %" PRId64
                   " of %" PRId64 " replicas healthy\n",

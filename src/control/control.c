@@ -25,6 +25,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     sk_prng_seed(&c->prng, cfg->seed);
     memcpy(c->secret, cfg->secret, sizeof(c->secret));
     ctl_leader_init(c, cfg);
+    ctl_upkeep_init(c);
     c->next_request = 1;
     c->queue_end = &c->queue;
     c->whole_ms = -1;
@@ -372,6 +373,9 @@ static int take_event(struct control *c, const struct control_event *ev, struct 
     case CONTROL_EV_ETCD_DONE:
         ctl_etcd_done(c, ev);
         return 0;
+    case CONTROL_EV_ETCD_SEEN:
+        ctl_upkeep_seen(c, ev);
+        return 0;
     case CONTROL_EV_TICK:
     case CONTROL_EV_COUNT:
         return 0;
@@ -403,6 +407,7 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
         if (!c->loading) {
             decide(c);
         }
+        ctl_upkeep_step(c);
         ctl_probes_step(c);
         if (c->leader.leads) {
             ctl_views_step(c);
@@ -434,6 +439,7 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_resend_ms, &best);
     sooner(c, c->next_retry_ms, &best);
     sooner(c, c->growth.next_ms, &best);
+    sooner(c, ctl_upkeep_deadline(c), &best);
     if (ctl_shared(c)) {
         sooner(c, c->leader.leads ? c->leader.next_bump_ms : c->leader.next_look_ms, &best);
         sooner(c, c->leader.seen_ms + ctl_silence_ms(c), &best);

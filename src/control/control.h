@@ -278,7 +278,16 @@ enum control_move_result {
 };
 
 /* The members of etcd themselves; each may be repeated. */
-enum control_etcd_kind { CONTROL_ETCD_ADD, CONTROL_ETCD_PROMOTE, CONTROL_ETCD_REMOVE };
+enum control_etcd_kind {
+    CONTROL_ETCD_ADD,
+    CONTROL_ETCD_PROMOTE,
+    CONTROL_ETCD_REMOVE,
+    CONTROL_ETCD_COMPACT,    /* end the history but for the last `keep` revisions */
+    CONTROL_ETCD_DEFRAGMENT, /* give the space that this member does not use back to the disk */
+    CONTROL_ETCD_DISARM,     /* of every member: its file is no longer full */
+    CONTROL_ETCD_LEAD        /* this member leads etcd from now on */
+};
+struct control_member_health;
 
 enum control_event_kind {
     CONTROL_EV_LOADED,
@@ -298,6 +307,7 @@ enum control_event_kind {
     CONTROL_EV_SEAT,
     CONTROL_EV_MOVED,
     CONTROL_EV_ETCD_DONE,
+    CONTROL_EV_ETCD_SEEN,
     CONTROL_EV_COUNT
 };
 
@@ -401,6 +411,10 @@ struct control_event {
             bool ok;
             struct sk_str error;
         } etcd_done;
+        struct { /* how the members of etcd are; count 0: that could not be seen */
+            const struct control_member_health *rows;
+            size_t count;
+        } etcd_seen;
     } u;
 };
 #define CONTROL_MEMBERS_MAX 9
@@ -424,6 +438,7 @@ enum control_command_kind {
     CONTROL_CMD_SEAT,       /* send the frame to the node; `secrets`: the daemon adds them */
     CONTROL_CMD_MOVE,       /* the state into the other form of the store; answer with MOVED */
     CONTROL_CMD_ETCD,       /* change a member of etcd; answer with ETCD_DONE */
+    CONTROL_CMD_ETCD_LOOK,  /* ask every member of etcd how it is; answer with ETCD_SEEN */
     CONTROL_CMD_COUNT
 };
 
@@ -509,7 +524,9 @@ struct control_command {
         } move;
         struct {
             enum control_etcd_kind kind;
-            struct sk_str url; /* the member's for its peers */
+            struct sk_str
+                url;      /* the member's: ADD, PROMOTE, REMOVE: for its peers; else for clients */
+            int64_t keep; /* COMPACT */
         } etcd;
     } u;
 };
@@ -596,6 +613,7 @@ struct control_member_health {
 };
 struct control_member {
     struct sk_str node, address; /* valid until the next step */
+    struct sk_str client_url;    /* of its etcd; "": that is not ours */
 };
 /* The members of the record `control`; 0 where there is none. */
 size_t control_members(const struct control *c, struct control_member ret[CONTROL_MEMBERS_MAX]);

@@ -261,6 +261,7 @@ void control_control_json(const struct control *c, const struct control_member_h
     }
     sk_jw_arr_end(&w);
     loss_text(c, &w);
+    sk_jw_kcstr(&w, "problem", c->upkeep.problem);
     if (c->roster.count > 1) {
         predicted_json(c, &w);
     } else {
@@ -279,8 +280,10 @@ size_t control_members(const struct control *c, struct control_member ret[CONTRO
 {
     for (size_t i = 0; i < c->roster.count; i++) {
         const struct ctl_node *n = ctl_node(c, sk_str(c->roster.seats[i].node));
-        ret[i] = (struct control_member){sk_str(c->roster.seats[i].node),
-                                         sk_str(n != NULL ? n->address : "")};
+        ret[i] = (struct control_member){
+            sk_str(c->roster.seats[i].node), sk_str(n != NULL ? n->address : ""),
+            c->roster.external || !c->roster.etcd ? SK_STR("")
+                                                  : sk_str(c->roster.seats[i].client_url)};
     }
     return c->roster.count;
 }

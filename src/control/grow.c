@@ -69,6 +69,10 @@ void ctl_etcd_done(struct control *c, const struct control_event *ev)
 {
     struct ctl_growth *g = g_of(c);
 
+    if (ev->u.etcd_done.kind > CONTROL_ETCD_REMOVE) {
+        ctl_upkeep_done(c, ev);
+        return;
+    }
     g->etcd_busy = false;
     if (!ev->u.etcd_done.ok) {
         ctl_set(&g->problem, ev->u.etcd_done.error);

@@ -506,9 +506,26 @@ struct ctl_growth {
     char *problem; /* what it waits for, for people */
 };
 
+/* What is done about the members of etcd: upkeep.c. All of it live. */
+struct ctl_upkeep {
+    int64_t next_ms, busy_until_ms;
+    int64_t steady_ms;   /* since when all are well; < 0: they are not */
+    int64_t apart_ms;    /* since when another node's member leads etcd; < 0: this one's does */
+    int64_t full_ms;     /* since when space is used up; < 0: it is not */
+    int64_t round_ms;    /* space is not made again before */
+    int64_t history_ms;  /* history is not cut again before */
+    int64_t cut_ms;      /* when it was, in the present round; < 0: not yet */
+    unsigned rounds;     /* of making space, lately */
+    bool cut_all;        /* with nothing of it left */
+    int64_t cut_bytes;   /* the largest file then */
+    uint32_t given_back; /* members that were defragmented in the present round, by seat */
+    char problem[400];   /* "": none */
+};
+
 struct control {
     char *own_node;
     struct ctl_growth growth;
+    struct ctl_upkeep upkeep;
     struct ctl_leader leader;
     struct ctl_roster roster;
     struct ctl_feed feed;
@@ -864,6 +881,12 @@ void ctl_grow_step(struct control *c);
 void ctl_phase_put(struct control *c, struct ctl_draft *d, struct ctl_req *req, const char *text);
 void ctl_undo(struct control *c, const char *why);
 double ctl_seats_rtt(const struct control *c);
+/* upkeep.c */
+void ctl_upkeep_init(struct control *c);
+void ctl_upkeep_step(struct control *c);
+void ctl_upkeep_seen(struct control *c, const struct control_event *ev);
+void ctl_upkeep_done(struct control *c, const struct control_event *ev);
+int64_t ctl_upkeep_deadline(const struct control *c);
 /* move.c: true: the state is being moved, nothing else may be decided */
 bool ctl_move_step(struct control *c);
 void ctl_moved(struct control *c, const struct control_event *ev);

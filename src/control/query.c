@@ -218,6 +218,7 @@ void control_status_json(const struct control *c, struct sk_buf *out)
     sk_jw_kint(&w, "nodes", c->roster.count > 0 ? (int64_t)c->roster.count : 1);
     sk_jw_kstr(&w, "leader", control_leader(c));
     sk_jw_kbool(&w, "leads", c->leader.leads);
+    sk_jw_kcstr(&w, "problem", c->upkeep.problem);
     sk_jw_obj_end(&w);
     status_plan(c, &w);
     status_names(c, &w);

@@ -133,6 +133,7 @@ static void command_copy(struct control_commands *to, const struct control_comma
     case CONTROL_CMD_SEAT:
     case CONTROL_CMD_MOVE:
     case CONTROL_CMD_ETCD:
+    case CONTROL_CMD_ETCD_LOOK:
     case CONTROL_CMD_COUNT:
         SK_ASSERT(false && "never waits for a commit");
     }

@@ -100,6 +100,22 @@ static const char *alarm_of(const struct look *look, const char *member)
     return "";
 }
 
+/* An alarm of a member that does not answer stops the others too: it may be any of those. */
+static const char *alarm_of_silent(const struct look *look)
+{
+    for (size_t i = 0; i < look->nalarms; i++) {
+        bool known = false;
+        for (size_t k = 0; k < look->form.nendpoints; k++) {
+            known = known ||
+                    (look->ok[k] && strcmp(look->alarms[i].member, look->status[k].member) == 0);
+        }
+        if (!known) {
+            return look->alarms[i].kind == STORE_ETCD_NOSPACE ? "nospace" : "damaged";
+        }
+    }
+    return "";
+}
+
 static void take(struct health *h, const struct look *look)
 {
     int64_t newest = 0;
@@ -118,6 +134,7 @@ static void take(struct health *h, const struct look *look)
         (void)snprintf(row->endpoint, sizeof(row->endpoint), "%s", look->form.endpoints[i]);
         if (!row->ok) {
             (void)snprintf(row->error, sizeof(row->error), "%.200s", look->err[i].msg);
+            (void)snprintf(row->alarm, sizeof(row->alarm), "%s", alarm_of_silent(look));
             continue;
         }
         row->leads = s->leader[0] != '\0' && strcmp(s->leader, s->member) == 0;
@@ -164,6 +181,13 @@ static void begin(struct health *h, const struct state_form *form,
     look->job = (struct sys_job){look_run, look_done};
     look->health = h;
     look->form = *form;
+    if (count > 0 && members[0].client_url.len > 0) {
+        look->form.nendpoints = 0;
+        for (size_t i = 0; i < h->nnames && i < HEALTH_ROWS_MAX; i++) {
+            (void)snprintf(look->form.endpoints[look->form.nendpoints++], STATE_URL_SIZE, "%.*s",
+                           SK_PRI(members[i].client_url));
+        }
+    }
     if (h->worker == NULL) {
         h->worker = sys_worker_new(h->loop, "health", 4);
     }
@@ -172,13 +196,14 @@ static void begin(struct health *h, const struct state_form *form,
 }
 
 void health_ask(struct health *h, const struct state_form *form,
-                const struct control_member *members, size_t count, health_fn *done, void *ctx)
+                const struct control_member *members, size_t count, bool fresh, health_fn *done,
+                void *ctx)
 {
     if (!form->etcd || h->nwaiting == WAITING_MAX) {
         done(ctx, h->rows, 0);
         return;
     }
-    if (!h->looking && sys_now_ms() < h->good_until_ms) {
+    if (!fresh && !h->looking && sys_now_ms() < h->good_until_ms) {
         done(ctx, h->rows, h->count);
         return;
     }

@@ -21,9 +21,11 @@ typedef void health_fn(void *ctx, const struct control_member_health *rows, size
 struct health *health_new(uv_loop_t *loop, const char *dir);
 /* Waits for what is under way; who still waits is told of no rows. NULL allowed. */
 void health_free(struct health *health);
-/* `done` comes once: now where an answer is still good, else later. Who is named what: `members`,
- * by address. */
+/* `done` comes once: now where an answer is still good (unless it is to be `fresh`), or nothing can
+ * be asked; else later. Whom: the members' own etcd where they have one, else what `form` names.
+ * Who is named what: `members`, by address. */
 void health_ask(struct health *health, const struct state_form *form,
-                const struct control_member *members, size_t count, health_fn *done, void *ctx);
+                const struct control_member *members, size_t count, bool fresh, health_fn *done,
+                void *ctx);
 
 #endif

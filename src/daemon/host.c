@@ -451,7 +451,28 @@ void host_control_status(struct host *host, struct api_call *call)
     *wait = (struct status_wait){host, host_next_request(host)};
     call->request.id = wait->request;
     host_await(host, wait->request, call);
-    health_ask(host->health, state_form(host->state), members, count, on_health, wait);
+    health_ask(host->health, state_form(host->state), members, count, false, on_health, wait);
+}
+
+static void on_etcd_seen(void *ctx, const struct control_member_health *rows, size_t count)
+{
+    struct host *host = ctx;
+    struct control_event ev = {.kind = CONTROL_EV_ETCD_SEEN};
+
+    if (host->ending || host->stepping) {
+        return; /* nothing could be asked: control asks again */
+    }
+    ev.u.etcd_seen.rows = rows;
+    ev.u.etcd_seen.count = count;
+    host_step(host, &ev);
+}
+
+static void look_at_etcd(struct host *host)
+{
+    struct control_member members[CONTROL_MEMBERS_MAX];
+    size_t count = control_members(host->control, members);
+
+    health_ask(host->health, state_form(host->state), members, count, true, on_etcd_seen, host);
 }
 
 /* Readers that left; with no event for long, nothing else would notice. */
@@ -659,6 +680,11 @@ static void execute(struct host *host, const struct control_command *cmd)
     case CONTROL_CMD_ETCD:
         if (!host->ending) {
             mover_etcd(host->mover, cmd);
+        }
+        break;
+    case CONTROL_CMD_ETCD_LOOK:
+        if (!host->ending) {
+            look_at_etcd(host);
         }
         break;
     case CONTROL_CMD_EVENT:

@@ -9,6 +9,7 @@
 #include "daemon/host.h"
 #include "daemon/move.h"
 #include "daemon/seat.h"
+#include "daemon/upkeep.h"
 #include "sys/queue.h"
 
 #define JOBS_MAX 8
@@ -40,6 +41,7 @@ struct etcd_job {
     struct state_form form;
     enum control_etcd_kind kind;
     char url[STATE_URL_SIZE];
+    int64_t keep;
     int result;
     struct sk_err err;
 };
@@ -145,7 +147,11 @@ void mover_move(struct mover *mover, const struct control_command *cmd, const ch
 static void etcd_job_run(struct sys_job *base)
 {
     struct etcd_job *job = (struct etcd_job *)base;
-    job->result = move_member(job->mover->dir, &job->form, job->kind, sk_str(job->url), &job->err);
+    const char *dir = job->mover->dir;
+
+    job->result = job->kind > CONTROL_ETCD_REMOVE
+                      ? upkeep_run(dir, &job->form, job->kind, job->url, job->keep, &job->err)
+                      : move_member(dir, &job->form, job->kind, sk_str(job->url), &job->err);
 }
 
 static void etcd_job_done(struct sys_job *base)
@@ -153,6 +159,12 @@ static void etcd_job_done(struct sys_job *base)
     struct etcd_job *job = (struct etcd_job *)base;
     struct control_event ev = {.kind = CONTROL_EV_ETCD_DONE};
 
+    if (job->kind > CONTROL_ETCD_REMOVE && job->result < 0) {
+        sk_log_err(SK_LOG_WARN, "upkeep of etcd", &job->err);
+    } else if (job->kind > CONTROL_ETCD_REMOVE) {
+        sk_log(SK_LOG_INFO, "upkeep of etcd", "done=%s member=%s", upkeep_name(job->kind),
+               job->url);
+    }
     ev.u.etcd_done.kind = job->kind;
     ev.u.etcd_done.url = sk_str(job->url);
     ev.u.etcd_done.ok = job->result == 0;
@@ -169,6 +181,7 @@ void mover_etcd(struct mover *mover, const struct control_command *cmd)
     job->mover = mover;
     job->form = *state_form(mover->state);
     job->kind = cmd->u.etcd.kind;
+    job->keep = cmd->u.etcd.keep;
     (void)snprintf(job->url, sizeof(job->url), "%.*s", SK_PRI(cmd->u.etcd.url));
     SK_ASSERT(sys_worker_submit(mover->worker, &job->job)); /* one at a time */
 }

@@ -208,6 +208,7 @@ static int engine_start(struct role *role, struct sk_err *err)
                                     .ca_file = ca,
                                     .cert_file = cert,
                                     .key_file = key,
+                                    .quota_bytes = role->spec.quota_bytes,
                                     .rtt_ms = role->spec.rtt_ms};
 
     if (role->spec.external || role->engine) {

@@ -7,6 +7,7 @@
 #include "base/units.h"
 
 #define ERROR_BYTES_MAX 300
+#define QUOTA_BYTES_MAX (INT64_C(16) << 30)
 
 static int bad(struct sk_err *err, const char *key)
 {
@@ -113,6 +114,10 @@ int seat_read_grant(const struct sk_node *tree, struct seat_spec *ret, struct sk
     if (!(spec.rtt_ms >= 0 && spec.rtt_ms < 60000)) {
         return bad(err, "rtt_ms");
     }
+    spec.quota_bytes = sk_map_int(tree, "quota_bytes", 0);
+    if (spec.quota_bytes < 0 || spec.quota_bytes > QUOTA_BYTES_MAX) {
+        return bad(err, "quota_bytes");
+    }
     if (spec.external ? spec.nendpoints == 0 : spec.npeers == 0) {
         return bad(err, spec.external ? "endpoints" : "peers");
     }
@@ -133,6 +138,9 @@ void seat_write_spec(const struct seat_spec *spec, struct sk_buf *out)
     sk_jw_kbool(&w, "external", spec->external);
     sk_jw_kbool(&w, "join", spec->join);
     sk_jw_knum(&w, "rtt_ms", spec->rtt_ms);
+    if (spec->quota_bytes > 0) {
+        sk_jw_kint(&w, "quota_bytes", spec->quota_bytes);
+    }
     sk_jw_key(&w, "peers");
     sk_jw_arr(&w);
     for (size_t i = 0; i < spec->npeers; i++) {

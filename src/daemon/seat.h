@@ -33,6 +33,7 @@ struct seat_spec {
     char token[SEAT_ID_SIZE];
     bool external, join;
     double rtt_ms;
+    int64_t quota_bytes; /* of its member's file; 0: etcd's own default */
     struct seat_peer peers[CONTROL_MEMBERS_MAX];
     size_t npeers;
     char endpoints[CONTROL_MEMBERS_MAX][SEAT_URL_SIZE]; /* external */

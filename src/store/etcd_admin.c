@@ -21,7 +21,8 @@ struct store_etcd_admin {
     struct etcd_http *http;
     int64_t deadline_ms;
     struct sk_buf body, answer;
-    struct sk_arena *arena; /* of the last answer */
+    struct sk_arena *arena;    /* of the last answer */
+    enum etcd_refusal refusal; /* the last, where there was one */
 };
 
 int store_etcd_admin_new(const struct store_etcd *options, struct store_etcd_admin **ret,
@@ -78,7 +79,8 @@ static int ask_one(struct store_etcd_admin *admin, const char *path, int64_t unt
         return SK_ERR_UNAVAILABLE;
     }
     if (status != 200) {
-        *ret_open = etcd_read_refusal(sk_buf_str(&admin->answer), status, err) == ETCD_AGAIN;
+        admin->refusal = etcd_read_refusal(sk_buf_str(&admin->answer), status, err);
+        *ret_open = admin->refusal == ETCD_AGAIN;
         return SK_ERR_UNAVAILABLE;
     }
     sk_arena_free(admin->arena);
@@ -186,6 +188,9 @@ static int read_status(const struct sk_node *root, struct store_etcd_status *ret
     if (rc == 0) {
         rc = read_id(root, "leader", ret->leader, err);
     }
+    if (rc == 0) {
+        rc = etcd_int_of(header, "revision", &ret->revision, err);
+    }
     for (size_t i = 0; rc == 0 && i < SK_ARRAY_LEN(numbers); i++) {
         rc = etcd_int_of(root, numbers[i].name, numbers[i].at, err);
     }
@@ -230,6 +235,47 @@ int store_etcd_defragment(struct store_etcd_admin *admin, size_t at, struct sk_e
     sk_jw_obj_end(&w);
     etcd_http_set(admin->http, at);
     return ask(admin, "/v3/maintenance/defragment", false, true, &root, err);
+}
+
+int store_etcd_compact(struct store_etcd_admin *admin, size_t at, int64_t keep, struct sk_err *err)
+{
+    struct store_etcd_status status;
+    struct sk_err why = {0};
+    const struct sk_node *root;
+    struct sk_jw w;
+    char number[24];
+    int rc = store_etcd_status(admin, at, &status, err);
+
+    if (rc < 0 || status.revision - keep < 1) {
+        return rc;
+    }
+    (void)snprintf(number, sizeof(number), "%lld", (long long)(status.revision - keep));
+    begin_body(admin, &w);
+    sk_jw_kcstr(&w, "revision", number);
+    sk_jw_kbool(&w, "physical", true);
+    sk_jw_obj_end(&w);
+    etcd_http_set(admin->http, at);
+    admin->refusal = ETCD_AGAIN;
+    rc = ask(admin, "/v3/kv/compaction", false, true, &root, &why);
+    if (rc < 0 && admin->refusal == ETCD_COMPACTED) {
+        return 0;
+    }
+    if (rc < 0) {
+        *err = why;
+    }
+    return rc;
+}
+
+int store_etcd_lead(struct store_etcd_admin *admin, size_t at, const char *to, struct sk_err *err)
+{
+    const struct sk_node *root;
+    struct sk_jw w;
+
+    begin_body(admin, &w);
+    sk_jw_kcstr(&w, "targetID", to);
+    sk_jw_obj_end(&w);
+    etcd_http_set(admin->http, at);
+    return ask(admin, "/v3/maintenance/transfer-leadership", false, true, &root, err);
 }
 
 /* --- alarms ---------------------------------------------------------------------------------- */

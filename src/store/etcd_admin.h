@@ -29,6 +29,7 @@ struct store_etcd_status {
     char version[32];
     int64_t db_bytes, db_bytes_used; /* the file, and what of it a defragmentation would leave */
     int64_t raft_index, raft_applied, raft_term;
+    int64_t revision; /* etcd's own, the newest that this member has applied */
     bool learner;
 };
 
@@ -55,6 +56,11 @@ int store_etcd_status(struct store_etcd_admin *admin, size_t at, struct store_et
                       struct sk_err *err);
 /* Gives unused space back to the disk; the member answers nothing else meanwhile: one at a time. */
 int store_etcd_defragment(struct store_etcd_admin *admin, size_t at, struct sk_err *err);
+/* Ends the history but for the last `keep` revisions, and waits until that member's file shows it;
+ * 0 also where it is so already. What is current stays. Concerns all users of this etcd. */
+int store_etcd_compact(struct store_etcd_admin *admin, size_t at, int64_t keep, struct sk_err *err);
+/* The member whose id is `to` leads from now on. Asked of the one that leads now, `at`. */
+int store_etcd_lead(struct store_etcd_admin *admin, size_t at, const char *to, struct sk_err *err);
 /* The member's whole database in etcd's own format (`etcdctl snapshot restore` reads it), checked
  * by its SHA-256. It appears under `path` whole and durable, mode 0600, or not at all. */
 int store_etcd_save(struct store_etcd_admin *admin, size_t at, const char *path,

@@ -168,6 +168,11 @@ static void add_all(struct etcd_engine *e, const struct etcd_engine_spec *spec)
     add(e, "--max-request-bytes=", "10485760");
     add(e, "--auto-compaction-mode=", "revision");
     add(e, "--auto-compaction-retention=", "20000");
+    if (spec->quota_bytes > 0) {
+        char text[24];
+        (void)snprintf(text, sizeof(text), "%lld", (long long)spec->quota_bytes);
+        add(e, "--quota-backend-bytes=", text);
+    }
     add(e, "--logger=", "zap");
     add(e, "--log-level=", "warn");
     sk_buf_release(&data);

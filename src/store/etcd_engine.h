@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -43,7 +44,8 @@ struct etcd_engine_spec {
     const char *token; /* of the cluster: members of another one are refused */
     bool join;         /* the cluster exists; this member was added to it */
     const char *ca_file, *cert_file, *key_file;
-    double rtt_ms; /* the largest between two members, a slow figure */
+    int64_t quota_bytes; /* of its file; 0: etcd's own default, 2 GB */
+    double rtt_ms;       /* the largest between two members, a slow figure */
 };
 
 /* One of these each time it starts (pid > 0) or ends (pid 0, and why). */

@@ -57,6 +57,68 @@ static void unused_space_is_given_back(void **state)
     assert_true(after.db_bytes < before.db_bytes);
 }
 
+static void history_ends_where_it_is_told_to(void **state)
+{
+    const char *urls[MEMBERS_MAX];
+    struct store_etcd_status before;
+    struct store_etcd_status after;
+    struct store_changes changes = {0};
+    struct store_revision old;
+    struct store_etcd options;
+    struct store *store = NULL;
+    sk_autofree char *value = sk_xmalloc(500000);
+    int64_t end = sys_now_ms() + 10000;
+
+    memset(value, 'w', 500000);
+    members_options(&members, 0, urls, &options);
+    ok(store_open_etcd(&options, &store, &err));
+    ok(store_revision(store, &old, &err));
+    for (int i = 0; i < 10; i++) {
+        struct store_op op = {STORE_PUT, SK_STR("a"), {value, 500000}};
+        struct store_txn txn = {.expect_number = -1, .ops = &op, .nops = 1};
+        ok(store_txn(store, &txn, NULL, &err));
+    }
+    ok(store_etcd_status(admin, 1, &before, &err));
+    ok(store_etcd_compact(admin, 1, 2, &err));
+    ok(store_etcd_compact(admin, 1, 2, &err)); /* it is so already */
+    ok(store_etcd_compact(admin, 1, 1000000, &err));
+    do { /* what is free is counted with later writes */
+        struct store_op op = {STORE_PUT, SK_STR("b"), SK_STR("x")};
+        struct store_txn txn = {.expect_number = -1, .ops = &op, .nops = 1};
+        assert_true(sys_now_ms() < end);
+        ok(store_txn(store, &txn, NULL, &err));
+        (void)usleep(100000);
+        ok(store_etcd_status(admin, 1, &after, &err));
+    } while (after.db_bytes_used > before.db_bytes_used - 3000000);
+    assert_true(before.revision >= 10 && after.revision > before.revision);
+    /* who followed from before has to read again */
+    ok(store_watch(store, SK_STR(""), &old, 2000, &changes, &err));
+    assert_true(changes.count > 0 && changes.changes[changes.count - 1].kind == STORE_LOST);
+    store_changes_release(&changes);
+    store_close(store);
+}
+
+static void the_leader_is_handed_on(void **state)
+{
+    struct store_etcd_status status[N];
+    size_t from = 0;
+    size_t to;
+    int64_t end = sys_now_ms() + 5000;
+
+    for (size_t i = 0; i < N; i++) {
+        ok(store_etcd_status(admin, i, &status[i], &err));
+        from = strcmp(status[i].leader, status[i].member) == 0 ? i : from;
+    }
+    to = (from + 1) % N;
+    /* only the one that leads can do it */
+    assert_true(store_etcd_lead(admin, to, status[to].member, NULL) < 0);
+    ok(store_etcd_lead(admin, from, status[to].member, &err));
+    do {
+        ok(store_etcd_status(admin, to, &status[from], &err));
+        assert_true(sys_now_ms() < end);
+    } while (strcmp(status[from].leader, status[to].member) != 0);
+}
+
 static void alarms_are_listed_and_disarmed(void **state)
 {
     struct store_etcd_alarm alarms[STORE_ETCD_ALARMS_MAX];
@@ -145,6 +207,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_member_says_how_it_is),
         cmocka_unit_test(unused_space_is_given_back),
+        cmocka_unit_test(history_ends_where_it_is_told_to),
+        cmocka_unit_test(the_leader_is_handed_on),
         cmocka_unit_test(alarms_are_listed_and_disarmed),
         cmocka_unit_test(a_snapshot_is_whole),
         cmocka_unit_test(members_come_as_learners_and_go),

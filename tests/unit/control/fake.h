@@ -118,6 +118,7 @@ struct fake {
     } epochs[16];
     size_t nepochs;
     unsigned answers;
+    unsigned looks; /* at etcd's members */
     /* what changes the control nodes; NULL: no test of it */
     void (*seats)(struct fake *f, const struct control_command *cmd);
 };
