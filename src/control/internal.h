@@ -22,6 +22,7 @@
 #define CTL_HEARS_MS 1000         /* a witness that heard less than this ago hears */
 #define CTL_VOICE_MS 500          /* an older word of a witness is none against its target */
 #define CTL_HEARS_SUSPECT_MS 750  /* the same, when only traffic is at stake */
+#define CTL_NEVER_HEARD_MS 20000  /* nobody ever heard it: from then on that tells too */
 #define CTL_LATE_MS 500    /* a look that comes later than this: control itself did not run */
 #define CTL_RETURN_MS 1000 /* beats for this long before something lost is back */
 #define CTL_SETTLE_MS                                                                           \

@@ -16,9 +16,12 @@
  * (of the last 500 ms: control itself may be dark), if the witness was asked to listen for at least
  * as long as the verdict takes, and if it did hear the target once since its own start: silence
  * where there never was a sound (probes blocked on the way, no probe key yet, a witness that has
- * just started) says nothing about the target. Else it has no opinion. Where control hears from a
- * minority of sites it judges nobody: it may be the one that is cut off. Time in which control
- * itself did not run is nobody's silence. No timer depends on the number of nodes.
+ * just started) says nothing about the target. Else it has no opinion. That does not last for ever,
+ * or work would stay on a node that died before it was first heard, or while its witnesses
+ * restarted: after 20 s in which nobody heard the target, control neither, the silence of a witness
+ * that hears other sites counts too. Where control hears from a minority of sites it judges nobody:
+ * it may be the one that is cut off. Time in which control itself did not run is nobody's silence.
+ * No timer depends on the number of nodes.
  */
 
 bool ctl_node_up(const struct ctl_node *n)
@@ -127,6 +130,30 @@ static bool ever_heard(const struct ctl_node *w, const struct ctl_node *target)
     return false;
 }
 
+static bool hears_other_sites(const struct ctl_node *w)
+{
+    for (size_t k = 0; k < w->nheard; k++) {
+        if (w->heard[k].target->site != w->site && w->heard[k].age_ms >= 0 &&
+            w->heard[k].age_ms < CTL_HEARS_MS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What `w` does not hear of the target of its probe `p` says something about that target. */
+static bool silence_tells(const struct control *c, const struct ctl_node *w,
+                          const struct ctl_probe *p)
+{
+    int64_t asked = p->since_ms >= 0 ? c->now_ms - p->since_ms : 0;
+
+    if (ever_heard(w, p->target)) {
+        return asked >= CONTROL_VERDICT_MS;
+    }
+    return asked >= CTL_NEVER_HEARD_MS &&
+           c->now_ms - p->target->last_beat_ms >= CTL_NEVER_HEARD_MS && hears_other_sites(w);
+}
+
 static void matrix_add(struct control *c, struct matrix *m, const struct ctl_node *w)
 {
     for (size_t k = 0; k < w->nheard; k++) {
@@ -146,8 +173,7 @@ static void matrix_add(struct control *c, struct matrix *m, const struct ctl_nod
     }
     for (size_t k = 0; k < w->nprobes && c->now_ms - w->heard_ms <= CTL_VOICE_MS; k++) {
         const struct ctl_probe *p = &w->probes[k];
-        if (p->since_ms >= 0 && c->now_ms - p->since_ms >= CONTROL_VERDICT_MS &&
-            ever_heard(w, p->target)) {
+        if (silence_tells(c, w, p)) {
             m->votes[w->site->at * c->nsites + p->target->site->at] |= VOTE_SILENT;
             p->target->mark_own_asked |= p->target->site == w->site;
         }

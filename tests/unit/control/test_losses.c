@@ -272,6 +272,31 @@ static void fresh_witnesses_accuse_nobody(void **state)
     fake_free(f);
 }
 
+/* A site dies while its witnesses restart, so that none of them ever heard it: it is found all the
+ * same, later; a pair of hosts that a firewall keeps apart accuses nobody. */
+static void nobody_is_dead_unjudged_for_ever(void **state)
+{
+    for (int dies = 0; dies < 2; dies++) {
+        struct fake *f = shop(2);
+        fake_link(f, "fra", "ams", true);
+        fake_link(f, "par", "ams", true);
+        fake_kill_site(f, "fra");
+        fake_kill_site(f, "par");
+        fake_run(f, 300);
+        fake_start_site(f, "fra");
+        fake_start_site(f, "par");
+        if (dies) {
+            fake_kill_site(f, "ams");
+        }
+        fake_run(f, 15000);
+        assert_false(fake_event_seen(f, "site_lost"));
+        fake_run(f, 10000);
+        assert_int_equal(fake_event_count(f, "site_lost"), dies);
+        assert_int_equal(fake_event_count(f, "node_lost"), 0);
+        fake_free(f);
+    }
+}
+
 /* Recorded, doubled or late: only a number above the last is a sign of life. */
 static void only_a_newer_beat_is_a_sign_of_life(void **state)
 {
@@ -385,6 +410,7 @@ int main(void)
         cmocka_unit_test(probes_are_few_and_cover),
         cmocka_unit_test(never_heard_is_no_evidence),
         cmocka_unit_test(fresh_witnesses_accuse_nobody),
+        cmocka_unit_test(nobody_is_dead_unjudged_for_ever),
         cmocka_unit_test(only_a_newer_beat_is_a_sign_of_life),
         cmocka_unit_test(a_brief_beat_is_no_witness),
         cmocka_unit_test(old_words_accuse_nobody),
