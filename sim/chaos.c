@@ -58,6 +58,7 @@ static void choose_controls(struct sim *s)
     uint64_t kind = sim_below(s, 10);
 
     s->ncontrols = kind < 3 ? 1 : kind == 9 && s->nsites == 5 ? 5 : 3;
+    s->ncontrols = s->o.controls > 0 ? s->o.controls : s->ncontrols;
     for (size_t i = 0; i < s->ncontrols; i++) {
         s->controls[i].node = (uint8_t)i;
     }
@@ -129,6 +130,8 @@ struct cut {
 
 static void cut_apply(struct sim *s, const struct cut *cut, int by)
 {
+    bool counted = by < 0;
+
     for (size_t i = 0; i < s->nnodes; i++) {
         bool touches = false;
         for (size_t k = 0; k < s->nnodes; k++) {
@@ -136,6 +139,7 @@ static void cut_apply(struct sim *s, const struct cut *cut, int by)
             touches = touches || cut->way[i][k] || cut->way[k][i];
         }
         if (touches) {
+            counted = counted || sim_check_trial(s, SIM_T_CUT, i);
             s->nodes[i].touched += by;
             sim_trouble(s, i);
         }
@@ -198,6 +202,7 @@ static void crash_daemon(struct sim *s, size_t node)
 
     if (n->daemon_up && !sim_asleep(s, n)) {
         sim_say(s, "-- skerryd of %s is killed", n->name);
+        (void)sim_check_trial(s, SIM_T_KILL, node);
         sim_trouble(s, node);
         s->restarts++;
         sim_daemon_stop(s, n, false);
@@ -212,6 +217,7 @@ static void crash_agent(struct sim *s, size_t node, int64_t away_ms)
 
     if (n->agent_up && !sim_asleep(s, n)) {
         sim_say(s, "-- the agent of %s is killed", n->name);
+        (void)sim_check_trial(s, SIM_T_KILL, node);
         s->restarts++;
         sim_agent_stop(s, n);
         sim_post(s, away_ms * SIM_MS, SIM_EV_AGENT_UP, SIM_MACHINE, node, 0, 0, NULL);
@@ -227,6 +233,7 @@ static void crash_shim(struct sim *s)
         p = p->next;
     }
     if (p && n->machine_up && !sim_asleep(s, n)) {
+        (void)sim_check_trial(s, SIM_T_KILL, sim_index(s, n));
         sim_proc_kill(s, n, p, "the shim");
     }
 }
@@ -237,6 +244,7 @@ static void crash_machine(struct sim *s, size_t node, int64_t us)
 
     if (n->machine_up) {
         sim_say(s, "-- %s loses its power for %.1f s", n->name, (double)us / 1e6);
+        (void)sim_check_trial(s, SIM_T_BOOT, node);
         sim_trouble(s, node);
         sim_machine_stop(s, n);
         sim_post(s, us, SIM_EV_BOOT, SIM_WORLD, node, 0, 0, NULL);
@@ -276,6 +284,7 @@ static void pause_something(struct sim *s)
             : what == 1 ? "the agent"
                         : "both processes",
             n->name, (double)until / 1e6);
+    (void)sim_check_trial(s, SIM_T_PAUSE, sim_index(s, n));
     sim_trouble(s, sim_index(s, n));
     if (what != 1 && n->daemon_up && until > n->daemon_pause_us) {
         n->daemon_pause_us = until;
@@ -291,6 +300,7 @@ static void sleep_machine(struct sim *s, size_t node, int64_t us)
     struct sim_node *n = &s->nodes[node];
 
     if (n->machine_up && !sim_asleep(s, n)) {
+        (void)sim_check_trial(s, SIM_T_PAUSE, node);
         n->sleep_us = n->trouble_us = s->now_us + us;
         sim_say(s, "-- %s sleeps until %.3f", n->name, (double)n->sleep_us / 1e6);
     }
@@ -303,6 +313,7 @@ static void step_clock(struct sim *s)
 
     by = sim_chance(s, 0.5) ? by : -by;
     sim_say(s, "-- the wall clock of %s steps by %.0f s", n->name, (double)by / 1e6);
+    (void)sim_check_trial(s, SIM_T_STEP, sim_index(s, n));
     n->clock.wall_us += by;
 }
 
@@ -414,6 +425,7 @@ static void trouble_leader(struct sim *s)
         break;
     default:
         if (n->daemon_up && n->daemon_pause_us < s->now_us + us) {
+            (void)sim_check_trial(s, SIM_T_PAUSE, node);
             n->daemon_pause_us = n->trouble_us = s->now_us + us;
             sim_say(s, "-- skerryd of %s stands still until %.3f", n->name,
                     (double)n->daemon_pause_us / 1e6);

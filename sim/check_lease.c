@@ -57,6 +57,30 @@ void sim_check_granted(struct sim *s, const char *id, int64_t epoch)
     }
 }
 
+static bool leased_run(const struct sim_node *n)
+{
+    for (const struct sim_proc *p = n->procs; p; p = p->next) {
+        if (p->there && p->epoch > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sim_check_trial(struct sim *s, enum sim_trial kind, size_t node)
+{
+    bool meets = leased_run(&s->nodes[node]), control = false;
+
+    for (size_t i = 0; i < s->ncontrols; i++) {
+        control = control || s->controls[i].node == node;
+    }
+    for (size_t i = 0; control && !meets && i < s->nnodes; i++) {
+        meets = leased_run(&s->nodes[i]);
+    }
+    s->trials[kind] += meets;
+    return meets;
+}
+
 /* It slept past its lease, and its overdue timer has not had its time yet. */
 static bool slept(const struct sim *s, const struct sim_node *n, const struct sim_proc *p)
 {

@@ -31,6 +31,7 @@ static const char usage[] =
     "judged\n"
     "                lost, nothing may move\n"
     "  --deaths      in that weather whole sites lose their power: tells how soon control knows\n"
+    "  --controls N  one or three control nodes (as the seed chooses)\n"
     "  --trace       tells the story of the seed\n"
     "  --twice       runs the seed twice and fails unless both end in the same line\n"
     "  --seeds A..B  runs all of them, --jobs at a time (2); ends at the first that fails unless "
@@ -41,6 +42,12 @@ static const char usage[] =
     "  --find RULE   succeeds as soon as a seed breaks RULE, and only then\n"
 #endif
     "exit status: 0 all held, 1 an invariant broke, 2 usage\n";
+
+static const char *const trial_names[] = {
+#define X(id, name) name,
+    SIM_TRIALS(X)
+#undef X
+};
 
 #define DEATHS_MAX 400 /* of one seed: four hours of them */
 
@@ -59,6 +66,7 @@ struct result {
     uint64_t controls, leaders;                       /* control nodes; lives of them that led */
     uint64_t exclusive, grants, leased, lapses, late; /* worlds; leases; leased runs; see sim.h */
     uint64_t false_sites, false_nodes, needless;
+    uint64_t trials[SIM_TRIAL_COUNT]; /* of exclusive work */
     double simulated_s, real_s;
     char rule[24], text[600];
     uint32_t ndeaths, nfound;
@@ -160,6 +168,7 @@ static void run_seed(const struct settings *set, uint64_t seed, struct result *r
     ret->false_sites = s->false_sites;
     ret->false_nodes = s->false_nodes;
     ret->needless = s->needless;
+    memcpy(ret->trials, s->trials, sizeof(ret->trials));
     take_found(s, ret);
     (void)snprintf(ret->rule, sizeof(ret->rule), "%s", s->rule);
     (void)snprintf(ret->text, sizeof(ret->text), "%s", s->broken);
@@ -194,10 +203,14 @@ static int one(const struct settings *set)
                  " moves; %.1f s in %.2f s\n",
                  r.events, r.commits, r.acks, r.verdicts, r.moves, r.simulated_s, r.real_s);
     if (r.rule[0]) {
-        (void)printf(
-            "broken: %s\nby the trace: skerry-sim --seed %" PRIu64 " --minutes %g%s%s%s --trace\n",
-            r.text, r.seed, set->sim.minutes, set->sim.weather ? " --weather " : "",
-            set->sim.weather ? weathers[set->sim.weather] : "", set->sim.deaths ? " --deaths" : "");
+        (void)printf("broken: %s\nby the trace: skerry-sim --seed %" PRIu64
+                     " --minutes %g%s%s%s%s --trace\n",
+                     r.text, r.seed, set->sim.minutes, set->sim.weather ? " --weather " : "",
+                     set->sim.weather ? weathers[set->sim.weather] : "",
+                     set->sim.deaths ? " --deaths" : "",
+                     set->sim.controls == 0   ? ""
+                     : set->sim.controls == 1 ? " --controls 1"
+                                              : " --controls 3");
     }
     (void)printf("%s\n", line);
     return r.rule[0] ? 1 : 0;
@@ -247,6 +260,8 @@ static void tell(const struct settings *set, const struct result *r)
     if (r->rule[0]) {
         sk_jw_kcstr(&w, "text", r->text);
     }
+    (void)snprintf(line, sizeof(line), "%016" PRIx64, r->hash);
+    sk_jw_kcstr(&w, "hash", line);
     sk_jw_knum(&w, "simulated_s", r->simulated_s);
     sk_jw_kint(&w, "events", (int64_t)r->events);
     sk_jw_kint(&w, "commits", (int64_t)r->commits);
@@ -260,6 +275,9 @@ static void tell(const struct settings *set, const struct result *r)
         sk_jw_kint(&w, "leased_runs", (int64_t)r->leased);
         sk_jw_kint(&w, "lapses", (int64_t)r->lapses);
         sk_jw_kint(&w, "late_writes", (int64_t)r->late);
+        for (int i = 0; i < SIM_TRIAL_COUNT; i++) {
+            sk_jw_kint(&w, trial_names[i], (int64_t)r->trials[i]);
+        }
     }
     if (set->sim.weather) {
         tell_weather(r, &w);
@@ -327,17 +345,27 @@ static void summary(const struct settings *set, const struct result *sum, uint64
                      ",\"verdicts\":%" PRIu64 ",\"moves\":%" PRIu64 ",\"acknowledged\":%" PRIu64
                      ",\"exclusive\":%" PRIu64 ",\"grants\":%" PRIu64 ",\"leased_runs\":%" PRIu64
                      ",\"lapses\":%" PRIu64 ",\"late_writes\":%" PRIu64 ",\"false_sites\":%" PRIu64
-                     ",\"false_nodes\":%" PRIu64 ",\"needless_moves\":%" PRIu64 "}\n",
+                     ",\"false_nodes\":%" PRIu64 ",\"needless_moves\":%" PRIu64,
                      build_id(), runs, failed, sum->simulated_s, took, sum->simulated_s / took,
                      sum->events, sum->verdicts, sum->moves, sum->acks, sum->exclusive, sum->grants,
                      sum->leased, sum->lapses, sum->late, sum->false_sites, sum->false_nodes,
                      sum->needless);
+        for (int i = 0; i < SIM_TRIAL_COUNT; i++) {
+            (void)printf(",\"%s\":%" PRIu64, trial_names[i], sum->trials[i]);
+        }
+        (void)printf("}\n");
     } else {
         (void)printf("%" PRIu64 " seeds, %" PRIu64
                      " failed: %.0f s simulated in %.1f s, %.0f times as "
                      "fast; %" PRIu64 " events, %" PRIu64 " verdicts, %" PRIu64 " moves\n",
                      runs, failed, sum->simulated_s, took, sum->simulated_s / took, sum->events,
                      sum->verdicts, sum->moves);
+        for (int i = 0; i < SIM_TRIAL_COUNT; i++) {
+            (void)printf("%s%" PRIu64 " %s",
+                         i > 0 ? ", " : "trials of exclusive work: ", sum->trials[i],
+                         trial_names[i] + strlen("trials_"));
+        }
+        (void)printf("\n");
     }
 }
 
@@ -377,6 +405,9 @@ static int many(const struct settings *set)
         sum.false_sites += r.false_sites;
         sum.false_nodes += r.false_nodes;
         sum.needless += r.needless;
+        for (int i = 0; i < SIM_TRIAL_COUNT; i++) {
+            sum.trials[i] += r.trials[i];
+        }
         failed += r.rule[0] != '\0';
         found = found || (set->find && strcmp(r.rule, set->find) == 0);
         stop = set->find ? found : r.rule[0] && !set->all;
@@ -421,6 +452,7 @@ static const struct option options[] = {
     {"jobs", required_argument, NULL, 'j'},
     {"weather", required_argument, NULL, 'w'},
     {"deaths", no_argument, NULL, 'd'},
+    {"controls", required_argument, NULL, 'c'},
     {"trace", no_argument, NULL, 't'},
     {"json", no_argument, NULL, 'J'},
     {"twice", no_argument, NULL, '2'},
@@ -458,6 +490,9 @@ static int take(struct settings *set, int option, bool *ret_seed)
                 strcmp(optarg, weathers[i]) == 0 ? (enum sim_weather)i : set->sim.weather;
         }
         return set->sim.weather != SIM_NO_WEATHER ? 0 : 2;
+    case 'c':
+        set->sim.controls = (size_t)strtoul(optarg, &end, 10);
+        return (set->sim.controls == 1 || set->sim.controls == 3) && *end == '\0' ? 0 : 2;
     case 'd':
         set->sim.deaths = true;
         return 0;

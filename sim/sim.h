@@ -108,6 +108,22 @@ enum sim_fault {
         SIM_FAULT_COUNT
 };
 
+/* Trials of exclusive work: what is done to a node on which some runs under its lease, or to a
+ * control node while some runs anywhere. One cut is one trial, however many nodes it touches. */
+#define SIM_TRIALS(X)        \
+    X(CUT, "trials_cut")     \
+    X(PAUSE, "trials_pause") \
+    X(KILL, "trials_kill")   \
+    X(BOOT, "trials_boot")   \
+    X(STEP, "trials_step")
+
+enum sim_trial {
+#define X(id, name) SIM_T_##id,
+    SIM_TRIALS(X)
+#undef X
+        SIM_TRIAL_COUNT
+};
+
 /* ---- events ---- */
 
 enum sim_kind {
@@ -420,6 +436,7 @@ struct sim_options {
     enum sim_weather weather;
     bool deaths;       /* in the weather: whole sites lose their power, and are found out in time */
     const char *plant; /* a planted bug; NULL: none */
+    size_t controls;   /* 0: as the seed chooses */
 };
 
 struct sim {
@@ -482,9 +499,10 @@ struct sim {
     uint64_t leaders;                              /* lives of control that led */
     uint64_t writers, grants, lapses, late_writes; /* leased runs; ended by their shims; refused */
     uint64_t false_sites, false_nodes; /* in the weather: judged lost, and they were there */
-    uint64_t needless;                 /* moves off nodes that nobody drained */
-    int64_t dead_us[SIM_SITES];        /* when the whole of it lost its power; 0: it did not */
-    struct sim_found *found;           /* of each such death */
+    uint64_t trials[SIM_TRIAL_COUNT];
+    uint64_t needless;          /* moves off nodes that nobody drained */
+    int64_t dead_us[SIM_SITES]; /* when the whole of it lost its power; 0: it did not */
+    struct sim_found *found;    /* of each such death */
     size_t nfound, capfound;
 };
 
@@ -701,6 +719,8 @@ void sim_check_gone(struct sim *s, struct sim_node *n, struct sim_proc *p);
 void sim_check_lease_op(struct sim *s, const struct control_op *op);
 void sim_check_granted(struct sim *s, const char *id, int64_t epoch);
 void sim_check_leased_start(struct sim *s, struct sim_node *n, struct sim_proc *p);
+/* A fault is about to meet this node; true if that was counted as a trial. */
+bool sim_check_trial(struct sim *s, enum sim_trial kind, size_t node);
 void sim_check_overrun(struct sim *s, const struct sim_node *n, const struct sim_proc *p);
 void sim_check_stop(struct sim *s, struct sim_node *n, const char *id, bool unfit, bool replaced);
 void sim_check_revision(struct sim *s, size_t control, const struct sim_store_answer *a);

@@ -8,7 +8,7 @@
 #   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
 #   growload  from one control node to three and back under 300 requests a second, ROUNDS times
 #   drill     30 drills in a row under 300 requests a second
-#   sim       2,000 simulated seeds of 10 minutes, 24 hours of bad weather
+#   sim       2,000 simulated seeds of 10 minutes with the trials of exclusive work in them, 24 hours of each bad weather with three control nodes
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -97,7 +97,11 @@ raw() { # name, file, VARIABLE=value...
         run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl.gz" bash -o pipefail -c \
             "build-test/skerry-sim --seeds 1..2000 --minutes 10 --all --json | tee '$evidence/soak-sim-$stamp.jsonl'"
         gzip -9 "$evidence/soak-sim-$stamp.jsonl"
-        run "24 simulated hours of weather on links" build-test/skerry-sim --seeds 1..24 --minutes 60 --weather links --all
+        run "1,000 trials of exclusive work in them" python3 tests/sim_trials.py "$evidence/soak-sim-$stamp.jsonl.gz" 1000
+        for weather in links sites; do
+            run "24 simulated hours of weather on $weather, three control nodes, raw in $evidence/soak-weather-$weather-$stamp.jsonl" bash -o pipefail -c \
+                "build-test/skerry-sim --seeds 1..24 --minutes 60 --weather $weather --controls 3 --all --json | tee '$evidence/soak-weather-$weather-$stamp.jsonl'"
+        done
     fi
     echo "$failed failed"
 } 2>&1 | tee "$log"

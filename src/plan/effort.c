@@ -58,6 +58,7 @@ static void take(struct pl_state *st, const struct pl_svc *s, uint32_t node)
 void pl_place_rest(struct pl_placer *p, struct pl_state *st)
 {
     const struct pl_world *w = st->w;
+    pl_state_settle(st);
     for (size_t i = 0; i < w->nsvcs; i++) {
         const struct pl_svc *s = &w->svcs[i];
         if (st->placed[i]) {

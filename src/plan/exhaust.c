@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "plan/bound.h"
+#include "plan/memo.h"
 #include "plan/rules.h"
 
 #define OPTIONS_MAX 20000u      /* placements of one service at one point */
@@ -15,7 +16,8 @@
 #define WORK_TRIAL 8000000u     /* when it is only tried whether a fix is enough */
 
 struct option {
-    uint32_t *nodes;
+    const uint32_t *nodes;
+    uint32_t *own; /* NULL where the memo keeps them */
     double cost;
     bool goals;
 };
@@ -32,6 +34,11 @@ struct exhaust {
     struct pl_score best;
     uint32_t *order;
     double *rest; /* [nsvcs + 1] what the services from here on cost at least */
+    struct pl_memo *memo;
+    struct options *levels; /* [nsvcs], whose memory is used again */
+    struct option *merged;  /* room to sort in */
+    size_t merged_cap;
+    uint32_t *scratch;
     uint64_t until;
     bool cut; /* something was left out: no proofs */
 };
@@ -48,7 +55,6 @@ struct enumerate {
 
 static void add_option(struct enumerate *e)
 {
-    const struct pl_world *w = e->x->w;
     const struct pl_svc *s = e->s;
     uint32_t n = 0;
     for (size_t i = 0; i < s->shape->nnodes; i++) {
@@ -57,21 +63,22 @@ static void add_option(struct enumerate *e)
         }
     }
     e->x->st->work += 200 + 20 * n;
-    if (pl_rules_hard(w, s, e->nodes) != PL_RULE_OK) {
+    struct pl_worth worth = pl_memo_worth(e->x->memo, s, e->nodes);
+    if (!worth.hard) {
         return;
     }
     if (e->out->len == OPTIONS_MAX) {
         e->x->cut = true;
         return;
     }
-    uint32_t moves;
-    bool known = true;
     SK_GROW(e->out->items, e->out->len, e->out->cap);
     struct option *o = &e->out->items[e->out->len++];
-    o->nodes = sk_xcalloc((size_t)n + 1, sizeof(*o->nodes));
-    memcpy(o->nodes, e->nodes, n * sizeof(*o->nodes));
-    o->cost = pl_cost_hour(w, s, o->nodes, n, &known) + pl_move_hour(w, s, o->nodes, &moves);
-    o->goals = pl_rules_goals(w, s, o->nodes);
+    *o = (struct option){.nodes = worth.nodes, .cost = worth.cost, .goals = worth.goals};
+    if (!o->nodes) {
+        o->own = sk_xcalloc((size_t)n + 1, sizeof(*o->own));
+        memcpy(o->own, e->nodes, n * sizeof(*o->own));
+        o->nodes = o->own;
+    }
 }
 
 static void enumerate(struct enumerate *e, size_t pos, uint32_t left)
@@ -139,9 +146,13 @@ static int cmp_option(const void *a, const void *b)
     return x->cost < y->cost ? -1 : x->cost > y->cost;
 }
 
-static void sort_options(struct options *o)
+static void sort_options(struct exhaust *x, struct options *o)
 {
-    struct option *tmp = sk_xcalloc(o->len + 1, sizeof(*tmp));
+    if (x->merged_cap < o->cap) {
+        x->merged_cap = o->cap;
+        x->merged = sk_xreallocarray(x->merged, o->cap, sizeof(*x->merged));
+    }
+    struct option *tmp = x->merged;
     for (size_t width = 1; width < o->len; width *= 2) {
         for (size_t lo = 0; lo < o->len; lo += 2 * width) {
             size_t mid = lo + width < o->len ? lo + width : o->len;
@@ -155,15 +166,15 @@ static void sort_options(struct options *o)
         }
         memcpy(o->items, tmp, o->len * sizeof(*tmp));
     }
-    free(tmp);
 }
 
 static void options_of(struct exhaust *x, size_t level, struct options *out)
 {
     const struct pl_svc *s = &x->w->svcs[x->order[level]];
     size_t n = s->shape->nnodes;
-    sk_autofree uint32_t *mem = sk_xcalloc(2 * n + s->replicas + 2, sizeof(*mem));
+    uint32_t *mem = x->scratch;
     uint32_t *alike = mem;
+    memset(mem, 0, (2 * n + s->replicas + 2) * sizeof(*mem));
     for (size_t i = 0; i < n; i++) {
         alike[i] = (uint32_t)i;
         for (size_t j = 0; j < i; j++) {
@@ -178,7 +189,7 @@ static void options_of(struct exhaust *x, size_t level, struct options *out)
     e.count = mem + n;
     e.nodes = mem + 2 * n;
     enumerate(&e, 0, s->replicas);
-    sort_options(out);
+    sort_options(x, out);
 }
 
 static bool hopeless(const struct exhaust *x, size_t unmet, double cost)
@@ -216,21 +227,21 @@ static void dfs(struct exhaust *x, size_t level, size_t unmet, double cost)
         }
         return;
     }
-    struct options options = {0};
-    options_of(x, level, &options);
-    for (size_t i = 0; i < options.len && !(x->st->work > x->until); i++) {
-        if (options.items[i].goals) {
-            try_option(x, level, &options.items[i], true, unmet, cost);
+    struct options *options = &x->levels[level];
+    options->len = 0;
+    options_of(x, level, options);
+    for (size_t i = 0; i < options->len && !(x->st->work > x->until); i++) {
+        if (options->items[i].goals) {
+            try_option(x, level, &options->items[i], true, unmet, cost);
         }
     }
-    for (size_t i = 0; i < options.len && !(x->st->work > x->until); i++) {
-        try_option(x, level, &options.items[i], false, unmet + 1, cost);
+    for (size_t i = 0; i < options->len && !(x->st->work > x->until); i++) {
+        try_option(x, level, &options->items[i], false, unmet + 1, cost);
     }
     x->cut = x->cut || x->st->work > x->until;
-    for (size_t i = 0; i < options.len; i++) {
-        free(options.items[i].nodes);
+    for (size_t i = 0; i < options->len; i++) {
+        free(options->items[i].own);
     }
-    free(options.items);
 }
 
 /* The largest replicas and the fewest choices first: a dead end shows early. */
@@ -258,13 +269,36 @@ static void sort_services(struct exhaust *x)
     }
 }
 
+static void make_room(struct exhaust *x)
+{
+    const struct pl_world *w = x->w;
+    x->st = pl_state_new(w);
+    x->order = sk_xcalloc(w->nsvcs + 1, sizeof(*x->order));
+    x->rest = sk_xcalloc(w->nsvcs + 2, sizeof(*x->rest));
+    x->levels = sk_xcalloc(w->nsvcs + 1, sizeof(*x->levels));
+    x->scratch = sk_xcalloc(2 * w->nnodes + w->nreplicas + 2, sizeof(*x->scratch));
+    x->memo = pl_memo_new(w);
+}
+
+static void free_room(struct exhaust *x)
+{
+    for (size_t i = 0; i < x->w->nsvcs; i++) {
+        free(x->levels[i].items);
+    }
+    free(x->levels);
+    free(x->merged);
+    free(x->scratch);
+    pl_memo_free(x->memo);
+    pl_state_free(x->st);
+    free(x->order);
+    free(x->rest);
+}
+
 void pl_exhaust(struct pl_placer *p, struct pl_outcome *out)
 {
     const struct pl_world *w = p->w;
     struct exhaust x = {.w = w, .out = out, .best = pl_state_score(out->best)};
-    x.st = pl_state_new(w);
-    x.order = sk_xcalloc(w->nsvcs + 1, sizeof(*x.order));
-    x.rest = sk_xcalloc(w->nsvcs + 2, sizeof(*x.rest));
+    make_room(&x);
     sort_services(&x);
     bool possible = true;
     for (size_t i = w->nsvcs; i-- > 0;) {
@@ -284,7 +318,5 @@ void pl_exhaust(struct pl_placer *p, struct pl_outcome *out)
     bool complete = possible && !x.cut && !x.st->gave_up;
     out->proved_best = complete && pl_state_score(out->best).unplaced == 0;
     out->proved_none = !possible || (complete && pl_state_score(out->best).unplaced > 0);
-    pl_state_free(x.st);
-    free(x.order);
-    free(x.rest);
+    free_room(&x);
 }

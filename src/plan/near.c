@@ -141,6 +141,7 @@ static bool improve_svc(struct near *q, const struct pl_svc *s)
             }
             /* of a site only its cheapest node with room: within a site all are equally near */
             best = PL_NONE;
+            pl_state_settle(q->st);
             for (size_t j = s->shape->first[k]; j < s->shape->first[k + 1]; j++) {
                 if (pl_state_room(q->st, s->shape->need, s->shape->nodes[j]) &&
                     (best == PL_NONE ||

@@ -227,6 +227,7 @@ static void begin(struct attempt *a)
 {
     const struct pl_svc *s = a->s;
     a->count = 0;
+    pl_state_settle(a->st);
     for (uint32_t r = 0; s->current && r < s->replicas; r++) {
         if (s->current[r] < a->p->w->nnodes) {
             a->p->curleft[s->current[r]]++;

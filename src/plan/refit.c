@@ -10,12 +10,15 @@
 static void save_world(struct pl_state *st, size_t scen, struct pl_undo *undo)
 {
     const struct pl_world *w = st->w;
-    SK_GROW(undo->items, undo->len, undo->cap);
+    if (undo->len == undo->made) {
+        SK_GROW(undo->items, undo->made, undo->cap);
+        struct pl_undo_item *made = &undo->items[undo->made++];
+        made->free = sk_xcalloc(w->nnodes * PL_RES_COUNT + 1, sizeof(*made->free));
+        made->alt = sk_xcalloc(w->nreplicas + 1, sizeof(*made->alt));
+        made->pool = sk_xcalloc(w->nsites + 1, sizeof(*made->pool));
+    }
     struct pl_undo_item *it = &undo->items[undo->len++];
     it->scen = scen;
-    it->free = sk_xcalloc(w->nnodes * PL_RES_COUNT + 1, sizeof(*it->free));
-    it->alt = sk_xcalloc(w->nreplicas + 1, sizeof(*it->alt));
-    it->pool = sk_xcalloc(w->nsites + 1, sizeof(*it->pool));
     memcpy(it->free, pl_free(st, scen, 0), w->nnodes * PL_RES_COUNT * sizeof(*it->free));
     memcpy(it->alt, st->alt + scen * w->nreplicas, w->nreplicas * sizeof(*it->alt));
     if (w->pooled) {
@@ -46,9 +49,14 @@ void pl_undo_apply(struct pl_state *st, struct pl_undo *undo)
     }
 }
 
+void pl_undo_clear(struct pl_undo *undo)
+{
+    undo->len = 0;
+}
+
 void pl_undo_release(struct pl_undo *undo)
 {
-    for (size_t i = 0; i < undo->len; i++) {
+    for (size_t i = 0; i < undo->made; i++) {
         free(undo->items[i].free);
         free(undo->items[i].alt);
         free(undo->items[i].pool);
@@ -110,6 +118,9 @@ uint32_t pl_refit_pick(struct pl_state *st, size_t scen, const struct pl_svc *s,
             /* room that another world keeps free anyway costs nobody anything */
             bool shared = by_cost || (f[PL_CPUS] - sh->need[PL_CPUS] >= min[PL_CPUS] &&
                                       f[PL_MEMORY] - sh->need[PL_MEMORY] >= min[PL_MEMORY]);
+            if (best_free && !shared) {
+                continue;
+            }
             double key = by_cost ? sh->cost[j] : leftover(w, f, n, sh->need);
             if (best == PL_NONE || (shared && !best_free) ||
                 (shared == best_free && key < best_key)) {
@@ -228,18 +239,16 @@ static double item_key(const struct pl_state *st, size_t scen, const struct pl_s
     const struct pl_world *w = st->w;
     double size = 0;
     for (int r = 0; r < 2; r++) {
-        double cap = 0;
-        double slots = 0;
-        for (size_t j = 0; j < s->shape->nnodes; j++) {
+        int64_t need = s->shape->need[r];
+        double room = 0;
+        for (size_t j = 0; order > 0 && j < s->shape->nnodes; j++) {
             uint32_t n = s->shape->nodes[j];
             if (!w->scens[scen].lost[w->nodes[n].site]) {
-                const int64_t *f = pl_free(st, scen, n);
-                cap += (double)f[r];
-                slots += s->shape->need[r] > 0 ? (double)(f[r] / s->shape->need[r]) : 1;
+                int64_t f = pl_free(st, scen, n)[r];
+                room += order == 2 ? (double)f : need > 0 ? (double)(f / need) : 1;
             }
         }
-        double key = order == 0 ? (double)s->shape->need[r] / (1 + (double)w->nodes[0].cap[r])
-                                : 1 / (1 + (order == 1 ? slots : cap));
+        double key = order == 0 ? (double)need / (1 + (double)w->nodes[0].cap[r]) : 1 / (1 + room);
         size = key > size ? key : size;
     }
     return size;

@@ -16,9 +16,10 @@ struct pl_undo {
         int64_t *free, *pool;
         uint32_t *alt;
     } * items;
-    size_t len, cap;
+    size_t len, made, cap; /* saved; ever made, whose memory is used again; room */
 };
 void pl_undo_apply(struct pl_state *st, struct pl_undo *undo);
+void pl_undo_clear(struct pl_undo *undo); /* for the next attempt in the same world */
 void pl_undo_release(struct pl_undo *undo);
 
 /* Greedily: the lost replicas of one placed service among what others left. False, and nothing

@@ -50,7 +50,9 @@ static int64_t slots(struct search *q, const struct pl_item *it, int64_t enough)
         const int64_t *f = pl_free(q->st, q->scen, node);
         int64_t fit = enough;
         for (int r = 0; r < PL_RES_COUNT; r++) {
-            if (sh->need[r] > 0 && f[r] / sh->need[r] < fit) {
+            int64_t all;
+            /* a division only where the room is short of what is asked */
+            if (sh->need[r] > 0 && (__builtin_mul_overflow(sh->need[r], fit, &all) || f[r] < all)) {
                 fit = f[r] / sh->need[r];
             }
         }

@@ -6,6 +6,14 @@
 
 #include "base/mem.h"
 
+#define SMALL 64u /* replicas and sites up to which no memory is asked for */
+
+/* Room for n words: the caller's own if they are enough, else *ret_heap, which is its to free. */
+static uint32_t *words(uint32_t *own, size_t n, uint32_t **ret_heap)
+{
+    return n <= SMALL ? own : (*ret_heap = sk_xcalloc(n, sizeof(*own)));
+}
+
 bool pl_le(double a, double b)
 {
     double scale = fabs(b) > 1 ? fabs(b) : 1;
@@ -160,7 +168,9 @@ double pl_cost_hour(const struct pl_world *w, const struct pl_svc *s, const uint
     }
     if (s->gb_hour > 0) {
         size_t room = spread_room(w, n);
-        sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+        uint32_t own[SMALL];
+        sk_autofree uint32_t *heap = NULL;
+        uint32_t *mem = words(own, 2 * room, &heap);
         struct pl_spread sp = {.site = mem, .count = mem + room};
         pl_spread_of(w, nodes, n, &sp);
         sum += pl_egress_hour(w, s, sp.site, sp.len, ret_known);
@@ -183,7 +193,16 @@ double pl_move_hour(const struct pl_world *w, const struct pl_svc *s, const uint
         return 0;
     }
     uint32_t n = s->replicas;
-    sk_autofree bool *taken = sk_xcalloc((size_t)n + 1, sizeof(*taken));
+    bool own_taken[SMALL] = {false};
+    double own_cost[SMALL];
+    sk_autofree bool *heap_taken = NULL;
+    sk_autofree double *heap_cost = NULL;
+    bool *taken = own_taken;
+    double *cost = own_cost;
+    if (n > SMALL) {
+        taken = heap_taken = sk_xcalloc(n, sizeof(*taken));
+        cost = heap_cost = sk_xcalloc(n, sizeof(*cost));
+    }
     uint32_t old = 0;
     uint32_t stay = 0;
     for (uint32_t r = 0; r < n; r++) {
@@ -199,7 +218,6 @@ double pl_move_hour(const struct pl_world *w, const struct pl_svc *s, const uint
             }
         }
     }
-    sk_autofree double *cost = sk_xcalloc((size_t)n + 1, sizeof(*cost));
     uint32_t rest = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (!taken[i] && nodes[i] != PL_NONE) {
@@ -207,8 +225,10 @@ double pl_move_hour(const struct pl_world *w, const struct pl_svc *s, const uint
         }
     }
     /* replicas are alike: the dearest of the new places go to those that are new anyway */
-    qsort(cost, rest, sizeof(*cost), cmp_double);
     uint32_t moves = old - stay < rest ? old - stay : rest;
+    if (moves > 0) {
+        qsort(cost, rest, sizeof(*cost), cmp_double);
+    }
     double sum = 0;
     for (uint32_t i = 0; i < moves; i++) {
         sum += cost[i] * w->move_share;
@@ -255,15 +275,33 @@ static int cmp_u32(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static void sort_few(uint32_t *v, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        uint32_t x = v[i];
+        size_t j = i;
+        for (; j > 0 && v[j - 1] > x; j--) {
+            v[j] = v[j - 1];
+        }
+        v[j] = x;
+    }
+}
+
 uint32_t pl_top_nodes(const uint32_t *nodes, size_t n, uint32_t top)
 {
     if (n == 0 || top == 0) {
         return 0;
     }
-    sk_autofree uint32_t *mem = sk_xcalloc(2 * n, sizeof(*mem));
+    uint32_t own[SMALL];
+    sk_autofree uint32_t *heap = NULL;
+    uint32_t *mem = words(own, 2 * n, &heap);
     uint32_t *count = mem + n;
     memcpy(mem, nodes, n * sizeof(*mem));
-    qsort(mem, n, sizeof(*mem), cmp_u32);
+    if (heap) {
+        qsort(mem, n, sizeof(*mem), cmp_u32);
+    } else {
+        sort_few(mem, n);
+    }
     size_t len = 0;
     for (size_t i = 0; i < n; i++) {
         if (mem[i] == PL_NONE) {
@@ -336,7 +374,9 @@ enum pl_rule pl_rules_hard(const struct pl_world *w, const struct pl_svc *s, con
 {
     uint32_t n = s->replicas;
     size_t room = spread_room(w, n);
-    sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+    uint32_t own[SMALL];
+    sk_autofree uint32_t *heap = NULL;
+    uint32_t *mem = words(own, 2 * room, &heap);
     struct pl_spread sp = {.site = mem, .count = mem + room};
     pl_spread_of(w, nodes, n, &sp);
     if (!latency_ok(w, s, sp.site, sp.len)) {
@@ -370,7 +410,9 @@ bool pl_rules_goals(const struct pl_world *w, const struct pl_svc *s, const uint
         return true;
     }
     size_t room = spread_room(w, n);
-    sk_autofree uint32_t *mem = sk_xcalloc(2 * room, sizeof(*mem));
+    uint32_t own[SMALL];
+    sk_autofree uint32_t *heap = NULL;
+    uint32_t *mem = words(own, 2 * room, &heap);
     struct pl_spread sp = {.site = mem, .count = mem + room};
     pl_spread_of(w, nodes, n, &sp);
     return pl_top_sum(sp.count, sp.len, s->sites) + s->keep <= n &&

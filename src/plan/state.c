@@ -19,6 +19,10 @@ struct pl_state *pl_state_new(const struct pl_world *w)
     st->placed = sk_xcalloc(w->nsvcs + 1, sizeof(*st->placed));
     st->goals = sk_xcalloc(w->nsvcs + 1, sizeof(*st->goals));
     st->cost = sk_xcalloc(w->nsvcs + 1, sizeof(*st->cost));
+    st->stale = sk_xcalloc(w->nnodes + 1, sizeof(*st->stale));
+    st->is_stale = sk_xcalloc(w->nnodes + 1, sizeof(*st->is_stale));
+    st->dirty = sk_xcalloc(w->nscens + 1, sizeof(*st->dirty));
+    st->undo = sk_xcalloc(1, sizeof(*st->undo));
     for (size_t n = 0; n < w->nnodes; n++) {
         for (size_t k = 0; k < w->nscens; k++) {
             memcpy(pl_free(st, k, (uint32_t)n), w->nodes[n].cap, sizeof(w->nodes[n].cap));
@@ -48,6 +52,11 @@ void pl_state_free(struct pl_state *st)
     free(st->placed);
     free(st->goals);
     free(st->cost);
+    free(st->stale);
+    free(st->is_stale);
+    free(st->dirty);
+    pl_undo_release(st->undo);
+    free(st->undo);
     free(st);
 }
 
@@ -65,6 +74,9 @@ void pl_state_copy(struct pl_state *to, const struct pl_state *from)
     memcpy(to->placed, from->placed, w->nsvcs * sizeof(*to->placed));
     memcpy(to->goals, from->goals, w->nsvcs * sizeof(*to->goals));
     memcpy(to->cost, from->cost, w->nsvcs * sizeof(*to->cost));
+    memcpy(to->stale, from->stale, from->nstale * sizeof(*to->stale));
+    memcpy(to->is_stale, from->is_stale, w->nnodes * sizeof(*to->is_stale));
+    to->nstale = from->nstale;
     to->work = from->work;
     to->gave_up = from->gave_up;
 }
@@ -87,7 +99,7 @@ static bool use(struct pl_state *st, size_t scen, uint32_t node, const int64_t *
     return ok;
 }
 
-void pl_refresh_minfree(struct pl_state *st, uint32_t node)
+static void work_out(struct pl_state *st, uint32_t node)
 {
     const struct pl_world *w = st->w;
     int64_t *min = st->minfree + (size_t)node * PL_RES_COUNT;
@@ -101,7 +113,31 @@ void pl_refresh_minfree(struct pl_state *st, uint32_t node)
             min[r] = f[r] < min[r] ? f[r] : min[r];
         }
     }
-    st->work += 3 * w->nscens;
+}
+
+void pl_refresh_minfree(struct pl_state *st, uint32_t node)
+{
+    work_out(st, node);
+    st->work += 3 * st->w->nscens;
+}
+
+void pl_state_settle(struct pl_state *st)
+{
+    while (st->nstale > 0) {
+        uint32_t node = st->stale[--st->nstale];
+        st->is_stale[node] = false;
+        work_out(st, node);
+    }
+}
+
+/* Later, once; what it costs counts each time, so that the searches end where they always did. */
+static void refresh_later(struct pl_state *st, uint32_t node)
+{
+    if (!st->is_stale[node]) {
+        st->is_stale[node] = true;
+        st->stale[st->nstale++] = node;
+    }
+    st->work += 3 * st->w->nscens;
 }
 
 /* Uses or gives back what the service holds in every world; true if nothing is overdrawn. Worlds
@@ -132,14 +168,14 @@ static void refresh_svc(struct pl_state *st, const struct pl_svc *s, const uint3
     const struct pl_world *w = st->w;
     for (uint32_t r = 0; r < s->replicas; r++) {
         if (r == 0 || nodes[r] != nodes[r - 1]) {
-            pl_refresh_minfree(st, nodes[r]);
+            refresh_later(st, nodes[r]);
         }
     }
     for (size_t k = 1; k < w->nscens; k++) {
         const uint32_t *alt = st->alt + k * w->nreplicas + s->replica0;
         for (uint32_t r = 0; r < s->replicas; r++) {
             if (alt[r] != PL_NONE) {
-                pl_refresh_minfree(st, alt[r]);
+                refresh_later(st, alt[r]);
             }
         }
     }
@@ -163,8 +199,10 @@ bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool
 {
     const struct pl_world *w = st->w;
     const struct pl_svc *s = &w->svcs[svc];
-    sk_autofree bool *dirty = sk_xcalloc(w->nscens + 1, sizeof(*dirty));
+    bool *dirty = st->dirty;
     SK_ASSERT(!st->placed[svc]);
+    pl_state_settle(st);
+    memset(dirty, 0, w->nscens * sizeof(*dirty));
     memcpy(st->place + s->replica0, nodes, s->replicas * sizeof(*nodes));
     st->placed[svc] = true;
     st->goals[svc] = goals;
@@ -173,18 +211,18 @@ bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool
         undo_put(st, s, nodes);
         return false;
     }
-    struct pl_undo undo = {0};
     bool ok = true;
+    pl_undo_clear(st->undo);
     for (size_t k = 1; k < w->nscens && ok; k++) {
         if (!dirty[k] && pl_wants_refit(s, &w->scens[k], goals)) {
             dirty[k] = !pl_refit_one(st, k, s);
         }
         if (dirty[k]) {
-            ok = pl_refit_all(st, k, effort, &undo);
+            ok = pl_refit_all(st, k, effort, st->undo);
         }
     }
     if (!ok) {
-        pl_undo_apply(st, &undo);
+        pl_undo_apply(st, st->undo);
         undo_put(st, s, nodes);
     } else {
         refresh_svc(st, s, nodes);
@@ -193,7 +231,6 @@ bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool
         st->cost[svc] =
             pl_cost_hour(w, s, nodes, s->replicas, &known) + pl_move_hour(w, s, nodes, &moves);
     }
-    pl_undo_release(&undo);
     return ok;
 }
 

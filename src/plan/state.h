@@ -25,6 +25,13 @@ struct pl_state {
     bool *placed;     /* [nsvcs] */
     bool *goals;      /* [nsvcs] placed so that its goals hold too (its lost replicas fit again) */
     double *cost;     /* [nsvcs] cost + moves an hour of a placed service */
+    /* Nodes whose minfree is to be worked out anew: once, however often they were named, by
+     * pl_state_settle() before anything reads it or takes room. */
+    uint32_t *stale;
+    bool *is_stale; /* [nnodes] */
+    size_t nstale;
+    bool *dirty;          /* [nscens] of pl_state_put() alone */
+    struct pl_undo *undo; /* the same */
     uint64_t work;
     bool gave_up; /* a search for room ended at its bound: "no" was not proved */
 };
@@ -33,6 +40,8 @@ struct pl_state *pl_state_new(const struct pl_world *w);
 void pl_state_free(struct pl_state *st);
 void pl_state_copy(struct pl_state *to, const struct pl_state *from); /* of the same world */
 
+/* Works out what pl_state_take() and its like left to do: before minfree is read. */
+void pl_state_settle(struct pl_state *st);
 /* Room for one more replica of this shape on the node, in every world in which the node lives. */
 static inline bool pl_state_room(const struct pl_state *st, const int64_t *need, uint32_t node)
 {
