@@ -116,6 +116,26 @@ static void draw_predicted(const struct sk_node *p, struct sk_buf *out)
     draw_range(p, "exclusive_elsewhere_with_leader_ms", "its exclusive work is", out);
 }
 
+/* How the answering node's key rests: what whoever steals its disk has. */
+static void draw_keys(const struct sk_node *a, struct sk_buf *out)
+{
+    const struct sk_node *keys = child(a, "keys");
+    struct sk_str by = text(a, "answered_by");
+
+    if (keys == NULL) {
+        return; /* a version before */
+    }
+    if (sk_str_is(text(keys, "form"), "split")) {
+        sk_buf_printf(out,
+                      "keys of %.*s: split among %" PRId64 " control nodes, %" PRId64
+                      " of them open it\n",
+                      SK_PRI(by), sk_map_int(keys, "shares", 0), sk_map_int(keys, "needed", 0));
+    } else {
+        sk_buf_printf(out, "keys of %.*s: opened by a file on it, which its thief has too\n",
+                      SK_PRI(by));
+    }
+}
+
 static void draw_status(const struct cli *cli, const struct sk_node *a, struct sk_buf *out)
 {
     const struct sk_node *leader = child(a, "leader");
@@ -145,6 +165,7 @@ static void draw_status(const struct cli *cli, const struct sk_node *a, struct s
     draw_members(cli, members, out);
     sk_buf_printf(out, "\n%" PRId64 " of them may be lost: %.*s\n", sk_map_int(a, "may_be_lost", 0),
                   SK_PRI(text(a, "loss")));
+    draw_keys(a, out);
     if (predicted != NULL) {
         draw_predicted(predicted, out);
     }

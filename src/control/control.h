@@ -615,10 +615,15 @@ struct control_member {
     struct sk_str node, address; /* valid until the next step */
     struct sk_str client_url;    /* of its etcd; "": that is not ours */
 };
+/* How the answering control node's unseal key rests (docs/keys.md). */
+struct control_keys {
+    unsigned shares, needed; /* 0: not split, a file of this node */
+};
 /* The members of the record `control`; 0 where there is none. */
 size_t control_members(const struct control *c, struct control_member ret[CONTROL_MEMBERS_MAX]);
 void control_control_json(const struct control *c, const struct control_member_health *health,
-                          size_t count, struct sk_buf *out); /* skerry.control/1 */
+                          size_t count, const struct control_keys *keys,
+                          struct sk_buf *out); /* skerry.control/1 */
 /* skerry.events/1: those after `after`, oldest first, at most `limit`. */
 void control_events_json(const struct control *c, int64_t after, size_t limit, struct sk_buf *out);
 /* skerry.why/1. SK_ERR_NOT_FOUND. */

@@ -221,8 +221,18 @@ static void loss_text(const struct control *c, struct sk_jw *w)
     }
 }
 
+static void keys_json(const struct control_keys *keys, struct sk_jw *w)
+{
+    sk_jw_key(w, "keys");
+    sk_jw_obj(w);
+    sk_jw_kcstr(w, "form", keys->shares > 0 ? "split" : "file");
+    sk_jw_kint(w, "shares", keys->shares);
+    sk_jw_kint(w, "needed", keys->needed);
+    sk_jw_obj_end(w);
+}
+
 void control_control_json(const struct control *c, const struct control_member_health *health,
-                          size_t count, struct sk_buf *out)
+                          size_t count, const struct control_keys *keys, struct sk_buf *out)
 {
     struct sk_jw w;
 
@@ -260,6 +270,7 @@ void control_control_json(const struct control *c, const struct control_member_h
         }
     }
     sk_jw_arr_end(&w);
+    keys_json(keys, &w);
     loss_text(c, &w);
     sk_jw_kcstr(&w, "problem", c->upkeep.problem);
     if (c->roster.count > 1) {

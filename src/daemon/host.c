@@ -435,7 +435,9 @@ static void on_health(void *ctx, const struct control_member_health *rows, size_
 
     HASH_FIND(hh, wait->host->pending, &wait->request, sizeof(wait->request), p);
     if (p != NULL) { /* else the daemon is stopping, and it was told so */
-        control_control_json(wait->host->control, rows, count, &json);
+        struct control_keys keys = {0};
+        (void)keys_split(wait->host->keys, &keys.shares, &keys.needed); /* not split: none */
+        control_control_json(wait->host->control, rows, count, &keys, &json);
         answer(wait->host, wait->request, &(struct sk_err){0}, sk_buf_str(&json));
     }
     sk_buf_release(&json);

@@ -286,9 +286,9 @@ static void take_kept(struct keys *keys, const char *from, const struct sk_node 
     }
 }
 
-const char *keys_form(const struct keys *keys)
+bool keys_split(const struct keys *keys, unsigned *ret_shares, unsigned *ret_needed)
 {
-    return vault_is_split(keys->vault) ? "split" : "file";
+    return vault_split_counts(keys->vault, ret_shares, ret_needed);
 }
 
 void keys_on_frame(struct keys *keys, struct net_peer *peer, const struct net_frame *frame)

@@ -56,8 +56,9 @@ bool keys_on_request(struct keys *keys, struct net_peer *peer, const struct net_
 /* This node's client: a frame of a control node; others than ours are left alone. */
 void keys_on_frame(struct keys *keys, struct net_peer *peer, const struct net_frame *frame);
 
-/* "file" or "split": what status says. */
-const char *keys_form(const struct keys *keys);
+/* How this node's key rests, for status. True: it is split into so many shares, and so many of them
+ * open it; else it is a file. */
+bool keys_split(const struct keys *keys, unsigned *ret_shares, unsigned *ret_needed);
 
 /* Another recovery code, here and on every control node that is connected now or later. */
 int keys_recovery_new(struct keys *keys, struct seal_code *ret_code, struct sk_err *err);

@@ -430,6 +430,20 @@ bool vault_is_split(const struct vault *vault)
            vault_file_there(vault->dir, VAULT_SHARE_FILE);
 }
 
+bool vault_split_counts(const struct vault *vault, unsigned *ret_shares, unsigned *ret_needed)
+{
+    struct seal_share share;
+    bool found =
+        vault_is_split(vault) && vault_share_read(vault->dir, VAULT_SHARE_FILE, &share, NULL) == 0;
+
+    if (found) {
+        *ret_shares = share.count;
+        *ret_needed = share.threshold;
+        sodium_memzero(&share, sizeof(share));
+    }
+    return found;
+}
+
 static bool has_member(const struct sk_node *list, const char *name)
 {
     for (uint32_t i = 0; i < list->count; i++) {

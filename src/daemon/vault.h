@@ -99,6 +99,8 @@ void vault_split_release(struct vault_split *split); /* wipes */
 /* The split in force is among exactly these. */
 bool vault_is_split_among(const struct vault *vault, const char *const *members, size_t count);
 bool vault_is_split(const struct vault *vault);
+/* True: it is, into so many shares, and so many of them open it. */
+bool vault_split_counts(const struct vault *vault, unsigned *ret_shares, unsigned *ret_needed);
 /* Of the split in force; "" if there is none. */
 void vault_generation(const char *dir, char ret[SEAL_ID_SIZE]);
 /* The vault of one control node again: unseal.key is written, then the share goes. */

@@ -33,6 +33,9 @@ def there_and_back(r):
         r.check("the file is out of the way", not os.path.exists(os.path.join(c.hub.data, "control/state.db")))
         for name in ["fra-1", "ams-1"]:
             wait_until(f"{name} answers", lambda n=c.nodes[name]: seats(c, n), 20)
+        wait_until("each has split its key", lambda: all(c.local(n, "control", "status", "--json")[1].find(
+            '"form":"split","shares":3,"needed":2') > 0 for n in c.nodes.values()), 20)
+        r.check("said to people too", "split among 3 control nodes, 2 of them open" in c.cli("control", "status")[1])
         code, out, err = c.cli("control", "grow")
         r.equal("a second time is refused", code, 1)
         code, out, err = c.cli("control", "shrink", timeout=120)
@@ -41,6 +44,7 @@ def there_and_back(r):
         for name in ["fra-1", "ams-1"]:
             wait_until(f"nothing is left on {name}", lambda n=c.nodes[name]: not os.listdir(os.path.join(n.data, "control")))
         r.check("no etcd either", not os.path.exists(os.path.join(c.hub.data, "control/etcd")))
+        r.equal("the key is a file again", c.get("control", "status")["keys"], {"form": "file", "shares": 0, "needed": 0})
         code, out, err = c.cli("status")
         r.check("all goes on", code == 0, err)
         time.sleep(2.5)  # who leaves must not fall silent meanwhile: two seconds of silence are a loss

@@ -423,10 +423,11 @@ static void says_what_is_to_be_expected(void **state)
 
     assert_int_equal(control_members(s->c, members), 3);
     assert_true(sk_str_is(members[0].address, "192.0.2.1"));
-    control_control_json(s->c, health, SK_ARRAY_LEN(health), &out);
+    control_control_json(s->c, health, SK_ARRAY_LEN(health), &(struct control_keys){3, 2}, &out);
     assert_int_equal(sk_json_read(arena, "control", sk_buf_str(&out), NULL, &root, NULL), 0);
     assert_non_null(strstr(out.ptr, "\"leader\":{\"node\":\"hub-1\",\"term\":7"));
     assert_non_null(strstr(out.ptr, "\"alarm\":\"nospace\""));
+    assert_non_null(strstr(out.ptr, "\"keys\":{\"form\":\"split\",\"shares\":3,\"needed\":2}"));
     assert_non_null(strstr(out.ptr, "\"endpoint\":\"https://192.0.2.77:2379\""));
     /* no round trip is known: 50 ms heartbeats, 500 ms to elect, 1 s of silence */
     assert_non_null(strstr(out.ptr, "\"heartbeat_ms\":50,\"election_timeout_ms\":500,"));

@@ -387,7 +387,13 @@ static void another_code_reaches_all(void **state)
 
 static bool split_now(int i)
 {
-    return strcmp(keys_form(nodes[i].keys), "split") == 0;
+    unsigned shares = 0;
+    unsigned needed = 0;
+    bool split = keys_split(nodes[i].keys, &shares, &needed);
+
+    assert_int_equal(shares, split ? 3 : 0);
+    assert_int_equal(needed, split ? 2 : 0);
+    return split;
 }
 
 static void until_form(int i, bool split)
