@@ -153,7 +153,7 @@ def leader_of(status):
 
 
 def members_of(status):
-    return [m["node"] for m in status["members"] if m.get("state", "member") == "member"]
+    return [m["node"] for m in status["members"] if m["seat"] == "member"]
 
 
 def control_status(lab, wanted):

@@ -100,10 +100,10 @@ def control_is(lab, store, members):
         raise LabError(f"wanted {members} control nodes over {store}: {seats}")
 
 
-def failures(lab, parts):
+def failures(parts, path):
     """The requests that failed, each with the part of the run that it was issued in."""
     rows = []
-    with open(os.path.join(lab.dir, "hosts/requests.csv"), encoding="utf-8") as f:
+    with open(path, encoding="utf-8") as f:
         for row in csv.DictReader(f):
             if row["outcome"] != "ok":
                 at = int(row["issued_ns"])
@@ -170,7 +170,7 @@ def one_run(args):
                 keep(lab, lab.first, os.path.join(args.keep, str(time.time_ns())))
         after = copies(lab)
         row.update({k: summary[k] for k in ("requests", "failed", "longest_gap_ms", "p50_ms", "p99_ms", "generator_errors")})
-        row.update(failures=failures(lab, parts), copies=len(before),
+        row.update(failures=failures(parts, os.path.join(lab.dir, "hosts/requests.csv")), copies=len(before),
                    restarted={i: [before.get(i), after.get(i)] for i in {*before, *after} if before.get(i) != after.get(i)},
                    moved=[list(k) for k, v in placed.items()
                           if v not in {i["id"] for i in lab.get("ps")["instances"]}],
