@@ -7,6 +7,7 @@
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
 #   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
 #   growload  from one control node to three and back under 300 requests a second, ROUNDS times
+#   cut600    a site cut off from the other two control nodes for ten minutes
 #   drill     30 drills in a row under 300 requests a second
 #   sim       2,000 simulated seeds of 10 minutes with the trials of exclusive work in them, 24 hours of each bad weather with three control nodes
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
@@ -92,6 +93,10 @@ raw() { # name, file, VARIABLE=value...
     if asked growload; then
         run "grow and shrink under load, raw in $evidence/soak-grow-load-$stamp.jsonl" env SKERRY_BUILD="$PWD/build-test" \
             bench/grow_load.py --runs "$rounds" --out "$evidence/soak-grow-load-$stamp.jsonl"
+    fi
+    if asked cut600; then
+        run "a site cut off for ten minutes, raw in $evidence/soak-cut-600-$stamp.jsonl" env SKERRY_BUILD="$PWD/build-test" \
+            bench/cut_long.py --leader --out "$evidence/soak-cut-600-$stamp.jsonl"
     fi
     if asked sim; then
         run "2,000 simulated seeds of 10 minutes, raw in $evidence/soak-sim-$stamp.jsonl.gz" bash -o pipefail -c \
