@@ -12,6 +12,9 @@
 #define TALK_MS 2000
 #define CALL_TIMEOUT_MS 10000
 #define WAIT_DEFAULT_MS 300000
+/* An ingress takes a new view within a second; one that has not by now has a trouble of its own, of
+ * which the events tell, and the replicas are none the worse for it. */
+#define INGRESS_MS 10000
 /* A replica may fail and be started again; one that failed this often, or stays failed this long,
  * is not coming. */
 #define RESTARTS_MAX 3
@@ -114,6 +117,49 @@ static void talk(const struct tally *t, int64_t waited_ms)
                   m->replica, SK_PRI(m->node), SK_PRI(state));
 }
 
+/* How many ingresses do not serve yet what runs; `ret_names` gets their sites. */
+static int behind(struct api_client *client, struct sk_buf *ret_names, size_t *ret_count,
+                  struct sk_err *err)
+{
+    struct sk_arena *arena = sk_arena_new();
+    const struct sk_node *root = NULL;
+    int r =
+        api_call(client, "GET", "/v1/sites", SK_STR_NULL, CALL_TIMEOUT_MS, arena, &root, NULL, err);
+    const struct sk_node *sites = r == 0 ? sk_map_seq(root, "sites") : NULL;
+    size_t count = 0;
+
+    sk_buf_clear(ret_names);
+    for (uint32_t i = 0; sites && i < sites->count; i++) {
+        if (sk_map_bool(&sites->u.items[i], "ingress_behind", false)) {
+            sk_buf_printf(ret_names, "%s%.*s", count ? ", " : "",
+                          SK_PRI(sk_map_str(&sites->u.items[i], "site", SK_STR(""))));
+            count++;
+        }
+    }
+    sk_arena_free(arena);
+    *ret_count = count;
+    return r;
+}
+
+/* What is healthy is of no use to anybody before the ways in lead to it. */
+static int wait_served(struct api_client *client, int64_t until_ms, struct sk_err *err)
+{
+    struct sk_buf names = SK_BUF_INIT;
+    size_t count = 0;
+    int r = behind(client, &names, &count, err);
+
+    while (r == 0 && count > 0 && sys_now_ms() < until_ms) {
+        (void)usleep(POLL_MS * 1000);
+        r = behind(client, &names, &count, err);
+    }
+    if (r == 0 && count > 0) {
+        (void)fprintf(stderr, "the ingress of %s does not serve it yet: skerry events\n",
+                      sk_buf_str(&names).ptr);
+    }
+    sk_buf_release(&names);
+    return r;
+}
+
 int wait_healthy(struct api_client *client, const struct plan *plan, int64_t timeout_ms,
                  struct sk_err *err)
 {
@@ -132,7 +178,7 @@ int wait_healthy(struct api_client *client, const struct plan *plan, int64_t tim
             (void)fprintf(stderr, "%zu of %zu healthy after %.1f s\n", t.healthy, t.wanted,
                           (double)(now - start) / 1000.0);
             sk_arena_free(arena);
-            return 0;
+            return wait_served(client, now + INGRESS_MS, err);
         }
         failed_since = !t.failed ? 0 : failed_since ? failed_since : now;
         if (r == 0 && t.failed && (t.hopeless || now - failed_since >= FAILED_MS)) {

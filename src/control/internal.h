@@ -72,6 +72,7 @@ struct ctl_site {
     char *ingress; /* node name, NULL if there is none */
     char *view;    /* JSON without rev; NULL until first made */
     int64_t view_rev;
+    bool routes; /* the view leads users somewhere */
     /* of a drill: the others' views leave it out, its own leaves its replicas out, failover counts
      * it as lost */
     bool off, own_off, away;
@@ -951,6 +952,8 @@ int ctl_prefix_pick(const struct control *c, char out[24], struct sk_err *err);
 /* view.c, assign.c */
 void ctl_dirty(struct control *c, struct ctl_node *n); /* its assignment may differ now */
 void ctl_views_step(struct control *c);
+/* Users are led somewhere by its view, and its ingress does not say that it serves the newest. */
+bool ctl_ingress_behind(const struct control *c, const struct ctl_site *s);
 void ctl_assign_step(struct control *c);
 void ctl_rev_seen(struct control *c, struct ctl_node *n, int64_t rev);
 

@@ -411,6 +411,7 @@ void control_sites_json(const struct control *c, struct sk_buf *out)
         sk_jw_kint(&w, "nodes_up", up);
         site_facts_json(&w, s);
         sk_jw_kcstr(&w, "ingress", s->ingress ? s->ingress : "");
+        sk_jw_kbool(&w, "ingress_behind", ctl_ingress_behind(c, s));
         sk_jw_key(&w, "rtt_ms");
         sk_jw_obj(&w);
         for (size_t k = 0; k < c->nsites; k++) {

@@ -162,6 +162,16 @@ static void write_ends(const struct scene *v, const struct endpoints *e, uint16_
     sk_jw_arr_end(v->w);
 }
 
+static bool leads_somewhere(const struct ctl_svc *s)
+{
+    bool published = false;
+
+    for (size_t p = 0; s->decl != NULL && p < s->decl->nports && !published; p++) {
+        published = s->decl->ports[p].published != 0;
+    }
+    return published || (s->decl != NULL && s->decl->has_route);
+}
+
 static void write_routes(const struct scene *v, struct endpoints *ends)
 {
     sk_jw_key(v->w, "routes");
@@ -231,6 +241,10 @@ static void view_make(struct control *c, struct ctl_site *s, struct endpoints *e
         sk_buf_release(&out);
         return;
     }
+    s->routes = false;
+    for (size_t k = 0; k < c->nsvcs && !s->routes; k++) {
+        s->routes = leads_somewhere(c->svcs[k]);
+    }
     free(s->view);
     s->view = sk_buf_steal(&out, NULL);
     s->view_rev = ctl_i64_max(s->view_rev + 1, c->wall_ms); /* grows over restarts too */
@@ -263,6 +277,14 @@ void ctl_views_step(struct control *c)
         free(ends[k].items);
     }
     free(ends);
+}
+
+bool ctl_ingress_behind(const struct control *c, const struct ctl_site *s)
+{
+    const struct ctl_node *n = s->ingress != NULL ? ctl_node(c, sk_str(s->ingress)) : NULL;
+
+    return n != NULL && ctl_node_up(n) && s->routes && !s->off &&
+           (c->dirty_views || !n->has_front || n->front_view < s->view_rev);
 }
 
 int control_view_json(const struct control *c, struct sk_str site, struct sk_buf *out,

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The life of a cluster, from init to the removal of a node, through the command line and the API."""
+import http.client
 import json
 import os
 import re
@@ -50,6 +51,19 @@ def served_versions(c):
     return found
 
 
+def by_ingress(c, site):
+    """What the ingress of a site answers; no second try."""
+    node = {s["site"]: s["ingress"] for s in c.get("sites")["sites"]}[site]
+    door = http.client.HTTPConnection(c.nodes[node].address, 8088, timeout=5)
+    try:
+        door.request("GET", "/", headers={"Host": "shop.test"})
+        return door.getresponse().status
+    except OSError as e:
+        return str(e)
+    finally:
+        door.close()
+
+
 def facts(c, r):
     for site, (region, country, at) in FACTS.items():
         code, _, err = c.cli("site", "set", site, "--region", region, "--country", country, "--at", at,
@@ -92,6 +106,7 @@ def facts(c, r):
 def apply_and_look(c, r):
     path = c.file("app.yaml", app(extra=JOB))
     out = c.apply_ok(path)
+    r.equal("every ingress serves when apply --wait ends", [by_ingress(c, site) for site in SITES], [200, 200, 200])
     r.check("apply prints the plan and its end", "applied" in out and "IF LOST" in out, out)
     ps = c.settled({"web": 3, "job": 2})
     r.check("ps: no site holds all", len({i["site"] for i in by_service(ps, "web")}) > 1, ps)

@@ -32,6 +32,36 @@ static size_t of_generation(struct fake *f, const char *site, const char *genera
     return count;
 }
 
+static int ingresses_behind(struct fake *f)
+{
+    const struct sk_node *list = sk_map_seq(fake_query(f, control_sites_json), "sites");
+    int count = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        count += sk_map_bool(&list->u.items[i], "ingress_behind", true);
+    }
+    return count;
+}
+
+/* From the moment that a copy is healthy until each site's ingress says that it serves it. */
+static void ingresses_come_after(void **state)
+{
+    struct fake *f = fake_new(4);
+    fake_three_sites(f, 2);
+    assert_int_equal(ingresses_behind(f), 0); /* nothing leads anywhere */
+    fake_must_apply(f, WEB_SAFE("web:1"));
+    assert_int_equal(ingresses_behind(f), 3);
+    for (int i = 0; i < 1000 && !fake_converged(f); i++) {
+        fake_run(f, 10);
+    }
+    assert_int_equal(ingresses_behind(f), 3);
+    fake_run(f, 2 * FAKE_FRONT_MS + 300);
+    assert_int_equal(ingresses_behind(f), 0);
+    fake_kill_site(f, "ams"); /* its ingress is behind nothing: it is away */
+    fake_run(f, 5000);
+    assert_int_equal(ingresses_behind(f), 0);
+    fake_free(f);
+}
+
 static void rollout_goes_site_by_site(void **state)
 {
     struct fake *f = shop();
@@ -203,6 +233,7 @@ static void addresses_and_ports(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ingresses_come_after),
         cmocka_unit_test(rollout_goes_site_by_site),
         cmocka_unit_test(failing_health_stops_it),
         cmocka_unit_test(rollback_by_applying_the_old_file),
