@@ -300,8 +300,13 @@ void sim_control_take(struct sim *s, struct sim_message *m)
     if ((s->encode && !sim_wire_decode(s, m, arena, &ev)) ||
         (m->kind == SIM_LEASE && !sim_lease_read(s, m, arena, &ev))) {
         sim_fail(s, SIM_BROKEN, "a frame of %s is not readable", s->nodes[m->node].name);
-    } else if (plant_take(s, &ev, arena)) {
-        sim_control_step(s, m->control, &ev);
+    } else {
+        if (m->kind == SIM_BEAT) {
+            ev.u.beat.datagram = m->datagram;
+        }
+        if (plant_take(s, &ev, arena)) {
+            sim_control_step(s, m->control, &ev);
+        }
     }
     sk_arena_free(arena);
 }

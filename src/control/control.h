@@ -349,8 +349,11 @@ struct control_event {
             bool has_front;                       /* it runs its site's ingress, and that serves */
             int64_t front_view;                   /* the number of the view that it serves */
             int64_t front_requests, front_errors; /* of users, since some start of its skerryd */
-            bool brief; /* it does not say what it hears: its last word on that stands */
-        } beat;         /* its `seq` grows; one that comes late by another way is ignored */
+            bool brief;    /* it does not say what it hears: its last word on that stands */
+            bool datagram; /* it did not come by the channel, so not in order with OBSERVE */
+        } beat; /* its `seq` grows. Of one that was overtaken only `assign_rev` counts, and that
+                   only of the channel's: it says that the assignment was taken, and what was
+                   observed until then came before it */
         struct {
             struct sk_str node;
             int64_t obs_rev;

@@ -356,26 +356,39 @@ void ctl_bye(struct control *c, const struct control_event *ev)
     }
 }
 
+/* The node took an assignment, and what it observed until then has come before this: else an
+ * instance that began and is to stop would look as if it never had been. */
+static void acked(struct control *c, struct ctl_node *n, int64_t rev)
+{
+    if (n->rev == 0 || rev > n->rev || rev == n->acked_rev) {
+        return;
+    }
+    n->acked_rev = rev;
+    ctl_probes_acked(c, n);
+    for (size_t i = 0; i < n->ninsts && !c->dirty_reconcile; i++) {
+        c->dirty_reconcile = n->insts[i]->role == CTL_STOPPING;
+    }
+}
+
 void ctl_beat(struct control *c, const struct control_event *ev)
 {
     struct ctl_node *n = ctl_node(c, ev->u.beat.node);
     size_t count = ev->u.beat.nheard < CONTROL_HEARD_MAX ? ev->u.beat.nheard : CONTROL_HEARD_MAX;
 
-    if (n == NULL || !n->connected || ev->u.beat.seq <= n->beat_seq) {
-        return; /* an older one, overtaken on its way, says nothing new */
+    if (n == NULL || !n->connected) {
+        return;
+    }
+    if (!ev->u.beat.datagram) {
+        acked(c, n, ev->u.beat.assign_rev); /* also where a datagram overtook it */
+    }
+    if (ev->u.beat.seq <= n->beat_seq) {
+        return; /* an older one, overtaken on its way, says nothing else that is new */
     }
     ctl_sign_of_life(c, n);
     n->beat_seq = ev->u.beat.seq;
     n->beat_seen = true;
     ctl_drill_front(c, n, ev);
     ctl_rev_seen(c, n, ev->u.beat.assign_rev);
-    if (n->rev != 0 && ev->u.beat.assign_rev <= n->rev && ev->u.beat.assign_rev != n->acked_rev) {
-        n->acked_rev = ev->u.beat.assign_rev;
-        ctl_probes_acked(c, n);
-        for (size_t i = 0; i < n->ninsts && !c->dirty_reconcile; i++) {
-            c->dirty_reconcile = n->insts[i]->role == CTL_STOPPING;
-        }
-    }
     if (ev->u.beat.brief) {
         return;
     }

@@ -127,13 +127,14 @@ static struct ctl_inst *best_other(struct group g, const struct ctl_inst *target
     return best;
 }
 
+/* Its node took the order to stop, and since then (or since the channel opened) it is not there. */
 static bool gone(const struct ctl_inst *i)
 {
-    if (i->role != CTL_STOPPING || i->stop_rev == 0 || i->node->acked_rev < i->stop_rev) {
+    if (i->role != CTL_STOPPING || i->stop_rev == 0 || i->node->acked_rev < i->stop_rev ||
+        !i->node->full_seen) {
         return false;
     }
-    return i->observed ? i->state == CONTROL_EXITED || i->state == CONTROL_FAILED
-                       : i->node->full_seen;
+    return !i->observed || i->state == CONTROL_EXITED || i->state == CONTROL_FAILED;
 }
 
 /* ---- stopping ---- */

@@ -352,9 +352,9 @@ static void on_renew(struct cluster *cluster, struct net_peer *peer, const struc
     host_step(cluster->host, &ev);
 }
 
-static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+static void take_frame(struct cluster *cluster, struct net_peer *peer,
+                       const struct net_frame *frame, bool datagram)
 {
-    struct cluster *cluster = ctx;
     struct sk_str node = sk_str(net_peer_info(peer)->cert.node);
     struct sk_arena *arena = sk_arena_new();
     struct control_event ev = {0};
@@ -367,6 +367,7 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         /* a control node that waits for us, or we for it: it comes again once the keys are open */
     } else if (sk_str_is(frame->type, "beat")) {
         r = frame_read_beat(frame->tree, node, arena, &ev, &err);
+        ev.u.beat.datagram = datagram;
     } else if (sk_str_is(frame->type, "observe")) {
         r = frame_read_observe(frame->tree, node, arena, &ev, &err);
     } else if (sk_str_is(frame->type, "lease")) {
@@ -394,6 +395,11 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
     sk_arena_free(arena);
 }
 
+static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *frame)
+{
+    take_frame(ctx, peer, frame, false);
+}
+
 bool cluster_take_pulse(struct cluster *cluster, const uint8_t *bytes, size_t len,
                         uint8_t ret_answer[NET_PULSE_ANSWER_BYTES])
 {
@@ -405,7 +411,7 @@ bool cluster_take_pulse(struct cluster *cluster, const uint8_t *bytes, size_t le
                 sk_str_is(frame.type, "beat");
 
     if (good) {
-        on_frame(cluster, peer, &frame);
+        take_frame(cluster, peer, &frame, true);
     }
     sk_arena_free(arena);
     sk_buf_release(&json);

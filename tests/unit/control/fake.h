@@ -31,6 +31,7 @@ struct fake_inst { /* as its agent sees it */
 struct fake_agent {
     char name[32], site[32];
     bool there, up, paused, connected;
+    bool held; /* fake_hold(): its beats come by datagram alone */
     int64_t phase_ms, cut_since_ms, next_beat_ms;
     int64_t rev, obs_rev;
     bool changed;
@@ -158,6 +159,8 @@ struct fake_agent *fake_agent(struct fake *f, const char *name);
 void fake_kill(struct fake *f, const char *node);  /* it and all it runs are gone at once */
 void fake_start(struct fake *f, const char *node); /* empty, as after a reboot */
 void fake_pause(struct fake *f, const char *node, bool paused);
+/* Nothing comes by the node's channel until it is let go, and then all of it. */
+void fake_hold(struct fake *f, const char *node, bool held);
 void fake_kill_site(struct fake *f, const char *site);
 void fake_start_site(struct fake *f, const char *site);
 /* Cuts or heals everything between a site (or node) and all others, or two of them. */

@@ -258,6 +258,7 @@ static void send_beat(struct fake *f, struct fake_agent *a)
     ev.u.beat.obs_rev = a->obs_rev;
     ev.u.beat.heard = heard;
     ev.u.beat.nheard = a->nprobe;
+    ev.u.beat.datagram = a->held;
     if (a->view[0] == '{' && !a->no_front) {
         a->front_view = f->now_ms >= a->front_ms ? a->front_next : a->front_view;
         a->front_requests += f->users;
@@ -517,7 +518,7 @@ void fake_agents_step(struct fake *f)
         if (a->next_ask_ms <= f->now_ms) {
             send_asks(f, a);
         }
-        if (a->changed && a->connected && reaches_control(f, a)) {
+        if (a->changed && a->connected && !a->held && reaches_control(f, a)) {
             send_observe(f, a, false);
         }
     }
@@ -550,6 +551,16 @@ void fake_pause(struct fake *f, const char *node, bool paused)
     fake_note(f, "-- %s %s", node, paused ? "is paused" : "goes on");
     a->paused = paused;
     a->next_beat_ms = f->now_ms + 1;
+}
+
+void fake_hold(struct fake *f, const char *node, bool held)
+{
+    struct fake_agent *a = fake_agent(f, node);
+    fake_note(f, "-- the channel of %s %s", node, held ? "is held up" : "goes on");
+    a->held = held;
+    if (!held && a->changed) {
+        send_observe(f, a, false);
+    }
 }
 
 void fake_stall_control(struct fake *f, int64_t ms)
