@@ -287,7 +287,10 @@ static int set_paths(struct agent *agent, struct sk_err *err)
     return 0;
 }
 
-/* One agent a data folder. The descriptor lives as long as the process. */
+/* One agent a data folder. The descriptor lives as long as the process. The lock is the process's
+ * own and not that of the open file: a child between its fork and its exec, which may outlive a
+ * killed agent by a moment, does not hold it, so the next agent begins at once. (Such a lock goes
+ * when any descriptor of the file is closed: nothing else opens it.) */
 static int take_lock(struct agent *agent, struct sk_err *err)
 {
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -299,7 +302,7 @@ static int take_lock(struct agent *agent, struct sk_err *err)
     if (fd < 0) {
         return sk_err_errno(err, errno, "open '%s'", path);
     }
-    if (fcntl(fd, F_OFD_SETLK, &whole) < 0) {
+    if (fcntl(fd, F_SETLK, &whole) < 0) {
         (void)close(fd);
         return sk_err_set(err, SK_ERR_CONFLICT, "another agent works in '%s'", agent->dir);
     }

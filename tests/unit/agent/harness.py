@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 AGENTD, SHIM = sys.argv[1:3] if len(sys.argv) > 2 else ("", "")
 
@@ -48,8 +49,16 @@ class Agent:
 
     def start(self):
         self.log = open(os.path.join(self.data, "agent.log"), "ab")
+        began = os.path.getsize(self.log.name)
         self.proc = subprocess.Popen(self.args, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                      start_new_session=True)
+        # Not before it says so. The agent before it may have died between a fork and its exec; for that moment the child
+        # holds the old listening socket, which takes a connection and then resets it.
+        until = time.time() + 20
+        while b"agent ready" not in self.log_from(began):
+            if time.time() > until or self.proc.poll() is not None:
+                raise AssertionError("the agent did not come up: " + self.own_log())
+            time.sleep(0.005)
         self.connect()
 
     def connect(self):
@@ -66,6 +75,11 @@ class Agent:
                     raise AssertionError("the agent did not come up: " + self.own_log())
                 time.sleep(0.005)
         self.sock, self.frames, self.seen = s, b"", {}
+
+    def log_from(self, offset):
+        with open(self.log.name, "rb") as f:
+            f.seek(offset)
+            return f.read()
 
     def own_log(self):
         return open(os.path.join(self.data, "agent.log")).read()[-4000:]
@@ -205,7 +219,7 @@ def run(tests):
         try:
             function()
             print("ok %d - %s # %.2f s" % (number, name, time.time() - begin), flush=True)
-        except AssertionError as e:
+        except Exception:  # with all it came after: an end that goes wrong would hide what began it
             failed += 1
-            print("not ok %d - %s\n# %s" % (number, name, str(e).replace("\n", "\n# ")), flush=True)
+            print("not ok %d - %s\n# %s" % (number, name, traceback.format_exc().rstrip().replace("\n", "\n# ")), flush=True)
     sys.exit(1 if failed else 0)
