@@ -547,12 +547,19 @@ void sim_check_step(struct sim *s, size_t control)
     }
 }
 
-void sim_check_told(struct sim *s, size_t control, size_t node, const struct sim_heard *heard,
-                    size_t nheard)
+/* The last beat is the one with the highest number: one that a later one overtook on its way, since
+ * it waited in the channel, says nothing that still holds. */
+void sim_check_told(struct sim *s, const struct sim_message *m)
 {
-    s->controls[control].told[node].at_us = s->now_us;
-    s->controls[control].told[node].nheard = nheard;
-    memcpy(s->controls[control].told[node].heard, heard, nheard * sizeof(*heard));
+    struct sim_told *t = &s->controls[m->control].told[m->node];
+
+    if (m->seq <= t->seq) {
+        return;
+    }
+    t->seq = m->seq;
+    t->at_us = s->now_us;
+    t->nheard = m->nheard;
+    memcpy(t->heard, m->heard, m->nheard * sizeof(*m->heard));
 }
 
 void sim_check_revision(struct sim *s, size_t control, const struct sim_store_answer *a)

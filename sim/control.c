@@ -269,6 +269,7 @@ static void hello(struct sim *s, struct sim_message *m)
         sk_arena_free(arena);
     }
     ch->greeted = true;
+    s->controls[m->control].told[m->node].seq = 0; /* it counts anew after a start */
     ev.u.hello.node = sk_str(s->nodes[m->node].name);
     ev.u.hello.incarnation = SK_STR("inc");
     ev.u.hello.boot = SK_STR("boot");
@@ -292,7 +293,7 @@ void sim_control_take(struct sim *s, struct sim_message *m)
     }
     arena = sk_arena_new();
     if (m->kind == SIM_BEAT) {
-        sim_check_told(s, m->control, m->node, m->heard, m->nheard);
+        sim_check_told(s, m);
         beat_event(s, m, arena, &ev);
     } else if (m->kind == SIM_OBSERVE) {
         observe_event(s, m, arena, &ev);

@@ -389,6 +389,12 @@ struct sim_version { /* one apply of a project that was sent */
     bool acked, answered;
 };
 
+struct sim_told { /* what the checker knows of a node's last beat that came to a control */
+    int64_t seq, at_us;
+    struct sim_heard heard[SIM_TARGETS];
+    size_t nheard;
+};
+
 struct sim_control {
     uint8_t node;
     struct control *c; /* NULL: its process does not run */
@@ -402,11 +408,7 @@ struct sim_control {
     bool watching, watch_armed, watch_idle;
     int64_t watch_rev;
     bool lost_before[SIM_SITES];
-    struct { /* what the checker knows of each node's last beat that came here */
-        int64_t at_us;
-        struct sim_heard heard[SIM_TARGETS];
-        size_t nheard;
-    } told[SIM_NODES];
+    struct sim_told told[SIM_NODES]; /* by each node */
     int64_t started_us;
     int64_t ghost_us[SIM_NODES]; /* since when a machine that is off is taken for alive; 0 not */
 };
@@ -712,8 +714,7 @@ void sim_check_takeover(struct sim *s); /* after everything healed */
 void sim_check_op(struct sim *s, const struct control_op *op, int64_t revision);
 void sim_check_plan(struct sim *s, const struct control_plan_job *job, const struct plan *plan);
 void sim_check_step(struct sim *s, size_t control);
-void sim_check_told(struct sim *s, size_t control, size_t node, const struct sim_heard *heard,
-                    size_t nheard);
+void sim_check_told(struct sim *s, const struct sim_message *m);
 void sim_check_start(struct sim *s, struct sim_node *n, struct sim_proc *p, int64_t run);
 void sim_check_gone(struct sim *s, struct sim_node *n, struct sim_proc *p);
 void sim_check_lease_op(struct sim *s, const struct control_op *op);

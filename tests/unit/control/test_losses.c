@@ -317,6 +317,31 @@ static void only_a_newer_beat_is_a_sign_of_life(void **state)
     }
 }
 
+/* What a witness heard when it sent a beat that a later one overtook says nothing any more. */
+static void an_overtaken_beat_is_no_later_word(void **state)
+{
+    for (int newer = 0; newer < 2; newer++) {
+        struct fake *f = shop(1);
+        fake_kill_site(f, "ams");
+        for (int i = 0; i < 40; i++) {
+            struct control_heard heard = {SK_STR("ams-1"), 654, 195000};
+            struct control_event ev = {.kind = CONTROL_EV_BEAT};
+            ev.u.beat.heard = &heard;
+            ev.u.beat.nheard = 1;
+            for (size_t k = 0; k < f->nagents; k++) {
+                ev.u.beat.node = sk_str(f->agents[k].name);
+                ev.u.beat.seq = newer ? f->now_ms + 1000 : f->now_ms - 1000;
+                if (strcmp(f->agents[k].site, "ams") != 0) {
+                    fake_step(f, &ev);
+                }
+            }
+            fake_run(f, 100);
+        }
+        assert_int_equal(fake_event_count(f, "site_lost"), !newer);
+        fake_free(f);
+    }
+}
+
 /* A beat that says nothing of what its node hears is one of its own life alone. */
 static void a_brief_beat_is_no_witness(void **state)
 {
@@ -412,6 +437,7 @@ int main(void)
         cmocka_unit_test(fresh_witnesses_accuse_nobody),
         cmocka_unit_test(nobody_is_dead_unjudged_for_ever),
         cmocka_unit_test(only_a_newer_beat_is_a_sign_of_life),
+        cmocka_unit_test(an_overtaken_beat_is_no_later_word),
         cmocka_unit_test(a_brief_beat_is_no_witness),
         cmocka_unit_test(old_words_accuse_nobody),
         cmocka_unit_test(a_slow_control_judges_nobody),
