@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/units.h"
 #include "cli/client.h"
+#include "daemon/config.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 
@@ -26,6 +27,7 @@
 struct follow {
     char id[40];
     char told[300];
+    char stays[64]; /* one of those that it is made for: a control node afterwards */
     int64_t talked_ms, failed_since_ms;
 };
 
@@ -60,7 +62,12 @@ static int look(struct api_client *client, struct follow *f, bool *ret_over, str
             }
         } else if (op && op->kind == SK_MAP) {
             struct sk_str waits = sk_map_str(root, "waits_for", SK_STR(""));
+            const struct sk_node *made_for = sk_map_seq(op, "nodes");
             char text[300];
+            if (made_for && made_for->count && made_for->u.items[0].kind == SK_STRING) {
+                (void)snprintf(f->stays, sizeof(f->stays), "%.*s",
+                               SK_PRI(made_for->u.items[0].u.text));
+            }
             (void)snprintf(text, sizeof(text), "%.*s%s%.*s",
                            SK_PRI(sk_map_str(op, "phase", SK_STR(""))),
                            waits.len ? ": waiting for " : "", SK_PRI(waits));
@@ -69,6 +76,16 @@ static int look(struct api_client *client, struct follow *f, bool *ret_over, str
     }
     sk_arena_free(arena);
     return r;
+}
+
+/* The server that it was said to has left the control nodes by it. A node is told to leave only
+ * once the record is without it: so it has taken place, and the others do the rest. */
+static bool left(const struct cli *cli)
+{
+    struct daemon_config config;
+
+    return !cli_value(cli, "server") && daemon_config_load(cli_data_dir(cli), &config, NULL) == 0 &&
+           !config.is_control;
 }
 
 static int follow(const struct cli *cli, const char *id, struct sk_err *err)
@@ -86,6 +103,11 @@ static int follow(const struct cli *cli, const char *id, struct sk_err *err)
         if (r < 0 && !over) {
             int64_t now = sys_now_ms();
             f.failed_since_ms = f.failed_since_ms ? f.failed_since_ms : now;
+            if (left(cli)) {
+                (void)fprintf(stderr, "this server is no control node any more%s%s\n",
+                              f.stays[0] ? "; ask at " : "", f.stays);
+                return 0;
+            }
             if (now - f.failed_since_ms > PATIENCE_MS) {
                 *err = why;
                 return sk_err_wrap(err, "it goes on without this command");

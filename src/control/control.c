@@ -409,6 +409,7 @@ int control_step(struct control *c, const struct control_event *ev, struct contr
         }
         ctl_upkeep_step(c);
         ctl_probes_step(c);
+        ctl_roster_tell(c);
         if (c->leader.leads) {
             ctl_views_step(c);
             ctl_assign_step(c);

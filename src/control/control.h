@@ -663,6 +663,9 @@ int64_t control_term(const struct control *c); /* of that leader */
  * `max`; this one where there is no record of several. 0: not loaded yet. Valid until the next
  * step. */
 size_t control_settled(const struct control *c, struct sk_str *ret, size_t max);
+/* Where the members of etcd that skerry runs are reached, the own one first; 0: there are none, not
+ * here, or something is being done to them. Valid until the next step. */
+size_t control_endpoints(const struct control *c, struct sk_str ret[CONTROL_MEMBERS_MAX]);
 /* The node is one of the control nodes (or becomes one): its certificate says so. */
 bool control_is_control(const struct control *c, struct sk_str node);
 /* Appends "address:port" of a node's channel as a control node; false: there is no such node. */

@@ -279,11 +279,13 @@ void ctl_undo(struct control *c, const char *why)
     sk_arena_free(arena);
 }
 
-/* Nobody waits for a node that is lost: what it still has, it is told to end when it returns. */
+/* Nobody waits for a node that is lost: what it still has, it is told to end when it returns. One
+ * that has just connected is there, whatever the verdict on it still says: what it said of itself
+ * may come only once. */
 static bool lost(const struct control *c, const char *node)
 {
     const struct ctl_node *n = ctl_node(c, sk_str(node));
-    return n == NULL || n->life == CTL_LOST;
+    return n == NULL || (n->life == CTL_LOST && !n->connected);
 }
 
 static bool away(const struct control *c, const char *node)

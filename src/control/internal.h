@@ -134,6 +134,7 @@ struct ctl_node {
     int64_t acked_rev, full_obs_rev;
     char *new_address; /* seen at a hello, not yet on record */
     bool full_seen;    /* a full observation came since the channel opened */
+    int64_t told_rev;  /* of the record `control`, by ctl_roster_tell() */
     bool beat_seen;    /* a beat did: the number of its last assignment is known */
     char *boot, *version;
     struct ctl_heard *heard;
@@ -402,6 +403,7 @@ struct ctl_roster { /* the record `control` */
     size_t count;
     char *operation; /* JSON, NULL: none */
     int64_t mod_rev;
+    bool untold; /* to some node that is connected */
 };
 
 struct ctl_change;
@@ -854,6 +856,7 @@ void ctl_roster_clear(struct control *c);
 const struct ctl_seat *ctl_roster_seat(const struct control *c, struct sk_str node); /* or NULL */
 const char *ctl_seat_name(enum ctl_seat_state state);
 void ctl_roster_controls(const struct control *c, struct sk_jw *w); /* `controls` of `assign` */
+void ctl_roster_tell(struct control *c); /* a standby: who they are, to who connects */
 /* growth.c: the record `control` */
 void ctl_growth_apply(struct control *c, const struct sk_node *rec);
 void ctl_growth_clear(struct control *c);

@@ -334,6 +334,8 @@ void ctl_hello(struct control *c, const struct control_event *ev)
         ctl_set(&n->new_address, ev->u.hello.address);
     }
     n->connected = true;
+    n->told_rev = 0;
+    c->roster.untold = true;
     n->full_seen = n->beat_seen = false;
     n->beat_seq = -1;
     n->acked_rev = 0;

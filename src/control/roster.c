@@ -50,6 +50,7 @@ void ctl_roster_apply(struct control *c, const struct sk_node *rec, struct sk_st
     ctl_roster_clear(c);
     ctl_set(&r->raw, raw);
     r->mod_rev = mod_rev;
+    r->untold = true;
     r->etcd = sk_str_is(sk_map_str(rec, "store", SK_STR("sqlite")), "etcd");
     r->external = sk_map_bool(rec, "external", false);
     for (uint32_t i = 0; list != NULL && i < list->count && r->count < CONTROL_MEMBERS_MAX; i++) {
@@ -112,6 +113,29 @@ size_t control_settled(const struct control *c, struct sk_str *ret, size_t max)
     return n;
 }
 
+size_t control_endpoints(const struct control *c, struct sk_str ret[CONTROL_MEMBERS_MAX])
+{
+    const struct ctl_seat *own = ctl_roster_seat(c, sk_str(c->own_node));
+    size_t n = 0;
+
+    if (!control_is_loaded(c) || !c->roster.etcd || c->roster.external || own == NULL ||
+        c->growth.op.kind != CTL_OP_NONE) {
+        return 0;
+    }
+    ret[n++] = sk_str(own->client_url);
+    for (size_t i = 0; i < c->roster.count; i++) {
+        if (&c->roster.seats[i] != own) {
+            ret[n++] = sk_str(c->roster.seats[i].client_url);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ret[i].len == 0) {
+            return 0; /* not started by skerry: whoever did so wrote where they are */
+        }
+    }
+    return n;
+}
+
 /* Where every node keeps a channel to. Without a record nodes keep what they were told at join. */
 void ctl_roster_controls(const struct control *c, struct sk_jw *w)
 {
@@ -130,6 +154,36 @@ void ctl_roster_controls(const struct control *c, struct sk_jw *w)
         sk_buf_release(&address);
     }
     sk_jw_arr_end(w);
+}
+
+/* A node that was away while control nodes were replaced may know none but standbys. The leader's
+ * assignment tells who they are, a standby gives none: so it says that alone. */
+void ctl_roster_tell(struct control *c)
+{
+    struct sk_buf body = SK_BUF_INIT;
+    struct control_command *cmd;
+    struct sk_jw w;
+
+    if (!c->roster.untold || c->leader.leads || c->roster.count == 0) {
+        return;
+    }
+    c->roster.untold = false;
+    sk_jw_init(&w, &body);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "controls");
+    ctl_roster_controls(c, &w);
+    sk_jw_obj_end(&w);
+    for (size_t i = 0; i < c->nnodes; i++) {
+        struct ctl_node *n = c->nodes[i];
+        if (n->connected && n->told_rev != c->roster.mod_rev) {
+            n->told_rev = c->roster.mod_rev;
+            cmd = ctl_out(c->out, CONTROL_CMD_SEAT);
+            cmd->u.seat.node = sk_arena_str(c->out->arena, sk_str(n->name));
+            cmd->u.seat.body = sk_arena_str(c->out->arena, sk_buf_str(&body));
+        }
+    }
+    sk_buf_release(&body);
 }
 
 bool control_node_address(const struct control *c, struct sk_str node, struct sk_str *ret)

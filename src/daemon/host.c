@@ -697,6 +697,18 @@ static void execute(struct host *host, const struct control_command *cmd)
     }
 }
 
+/* Where the state is changes with the members of etcd: this node must find it at its next start,
+ * and while it runs, whoever of them went. */
+static void follow_members(struct host *host, enum control_event_kind kind)
+{
+    struct sk_str endpoints[CONTROL_MEMBERS_MAX];
+
+    if (!host->ending &&
+        (kind == CONTROL_EV_LOADED || kind == CONTROL_EV_CHANGED || kind == CONTROL_EV_TXN_DONE)) {
+        state_set_endpoints(host->state, endpoints, control_endpoints(host->control, endpoints));
+    }
+}
+
 void host_step(struct host *host, struct control_event *event)
 {
     struct sk_err err = {0};
@@ -714,6 +726,7 @@ void host_step(struct host *host, struct control_event *event)
     }
     control_commands_clear(&host->commands);
     host->stepping = false;
+    follow_members(host, event->kind);
     arm_timer(host);
 }
 

@@ -38,7 +38,9 @@ struct member {
     char probe_key[2 * NET_PROBE_KEY_BYTES + 1]; /* as last taken; "" until then */
     struct front *front;
     struct observed observed;
-    struct sk_buf assign;     /* the last frame, as it came */
+    struct sk_buf assign; /* the last frame, as it came */
+    const struct net_peer
+        *led_by;              /* who sent it; NULL: that connection is gone, or there was none */
     int64_t term;             /* the highest leader's that anything was taken from */
     int64_t term_below;       /* the last lower one that was refused, so that it is said once */
     struct daemon_config own; /* what of it changes while this runs: controls */
@@ -145,10 +147,13 @@ static void maybe_renew(struct member *member)
     struct sk_err err = {0};
     int64_t now = sys_wall_ms();
 
-    /* it became a control node: its certificate must say so before anybody believes it */
-    bool urgent = member->own.is_control && member->identity.info.kind != NET_CERT_CONTROL;
+    /* it became a control node: its certificate must say so before anybody believes it; or it is
+     * none any more, and must not be able to pass for one */
+    bool is_one = member->identity.info.kind == NET_CERT_CONTROL;
+    bool urgent = member->own.is_control && !is_one;
 
-    if (urgent && member->renew_at_ms > now + RENEW_SOON_MS) {
+    if ((urgent && member->renew_at_ms > now + RENEW_SOON_MS) ||
+        (!member->own.is_control && is_one && member->renew_at_ms > now + RENEW_RETRY_MS)) {
         member->renew_at_ms = now;
     }
     if (now < member->renew_at_ms || net_client_up(member->client) == 0) {
@@ -263,43 +268,78 @@ static void take_probes(struct member *member, const struct sk_node *frame)
     }
 }
 
-/* Where the control nodes are now. Kept for the next start; channels to those that stay stay. */
-static void take_controls(struct member *member, const struct sk_node *frame)
+struct controls {
+    char at[DAEMON_CONTROLS_MAX][DAEMON_ADDRESS_SIZE];
+    unsigned count;
+};
+
+/* What a frame says, behind what is there already. */
+static void read_controls(const struct sk_node *frame, struct controls *ret)
 {
     const struct sk_node *list = sk_map_seq(frame, "controls");
-    struct daemon_config *own = &member->own;
-    char fresh[DAEMON_CONTROLS_MAX][DAEMON_ADDRESS_SIZE];
-    const char *addresses[DAEMON_CONTROLS_MAX];
-    struct sk_err err = {0};
-    unsigned n = 0;
 
-    for (uint32_t i = 0; list && i < list->count && n < DAEMON_CONTROLS_MAX; i++) {
+    for (uint32_t i = 0; list && i < list->count && ret->count < DAEMON_CONTROLS_MAX; i++) {
         struct sk_str text =
             list->u.items[i].kind == SK_STRING ? list->u.items[i].u.text : SK_STR("");
         struct sockaddr_storage numeric;
-        if (text.len > 0 && text.len < DAEMON_ADDRESS_SIZE &&
+        bool known = false;
+        for (unsigned k = 0; k < ret->count; k++) {
+            known = known || sk_str_is(text, ret->at[k]);
+        }
+        if (!known && text.len > 0 && text.len < DAEMON_ADDRESS_SIZE &&
             net_address_parse(text, NET_PORT, &numeric, NULL) == 0) {
-            (void)snprintf(fresh[n], sizeof(fresh[n]), "%.*s", SK_PRI(text));
-            addresses[n] = fresh[n];
-            n++;
+            (void)snprintf(ret->at[ret->count++], DAEMON_ADDRESS_SIZE, "%.*s", SK_PRI(text));
         }
     }
-    bool same = n == own->ncontrols;
-    for (unsigned i = 0; same && i < n; i++) {
-        same = strcmp(fresh[i], own->controls[i]) == 0;
+}
+
+/* Channels to those that stay stay. False: nothing has changed, or it cannot be. */
+static bool use_controls(struct member *member, const struct controls *fresh)
+{
+    struct daemon_config *own = &member->own;
+    const char *addresses[DAEMON_CONTROLS_MAX];
+    bool same = fresh->count == own->ncontrols;
+    struct sk_err err = {0};
+
+    for (unsigned i = 0; i < fresh->count; i++) {
+        addresses[i] = fresh->at[i];
+        same = same && strcmp(fresh->at[i], own->controls[i]) == 0;
     }
-    if (n == 0 || same) {
-        return;
+    if (fresh->count == 0 || same) {
+        return false;
     }
-    if (net_client_set_addresses(member->client, addresses, n, &err) < 0) {
+    if (net_client_set_addresses(member->client, addresses, fresh->count, &err) < 0) {
         sk_log_err(SK_LOG_ERROR, "control nodes not taken", &err);
-        return;
+        return false;
     }
-    memcpy(own->controls, fresh, sizeof(fresh[0]) * n);
-    own->ncontrols = n;
-    sk_log(SK_LOG_INFO, "control nodes", "count=%u first=%s", n, own->controls[0]);
-    if (daemon_role_save(own, &err) < 0) {
+    memcpy(own->controls, fresh->at, sizeof(fresh->at[0]) * fresh->count);
+    own->ncontrols = fresh->count;
+    sk_log(SK_LOG_INFO, "control nodes", "count=%u first=%s", fresh->count, own->controls[0]);
+    return true;
+}
+
+/* Where the control nodes are now. Kept for the next start. */
+static void take_controls(struct member *member, const struct sk_node *frame)
+{
+    struct controls fresh = {.count = 0};
+    struct sk_err err = {0};
+
+    read_controls(frame, &fresh);
+    if (use_controls(member, &fresh) && daemon_role_save(&member->own, &err) < 0) {
         sk_log_err(SK_LOG_ERROR, "control nodes not kept", &err);
+    }
+}
+
+/* By the word of a standby, which may know less: those that it names are tried as well, for as long
+ * as nobody is heard who leads. */
+static void hear_controls(struct member *member, const struct sk_node *frame)
+{
+    struct controls all = {.count = member->own.ncontrols};
+
+    if (member->led_by == NULL) {
+        memcpy(all.at, member->own.controls, sizeof(all.at));
+        read_controls(frame, &all);
+        (void)use_controls(member, &all);
     }
 }
 
@@ -320,8 +360,10 @@ static bool term_counts(struct member *member, const struct net_peer *peer,
     return false;
 }
 
-static void take_assign(struct member *member, const struct net_frame *frame)
+static void take_assign(struct member *member, const struct net_peer *peer,
+                        const struct net_frame *frame)
 {
+    member->led_by = peer;
     sk_buf_clear(&member->assign);
     sk_buf_addstr(&member->assign, frame->bytes);
     (void)agent_link_send(member->agent, frame->bytes); /* else on_agent_up() sends it */
@@ -336,6 +378,7 @@ static void take_renewed(struct member *member, const struct net_frame *frame)
     struct net_identity fresh = {0};
     struct sk_err err = {0};
     char dir[512];
+    bool other;
 
     (void)snprintf(dir, sizeof(dir), "%s/identity", member->config->dir);
     if (net_renew_finish(&member->identity, frame, &fresh, &err) < 0 ||
@@ -345,6 +388,7 @@ static void take_renewed(struct member *member, const struct net_frame *frame)
         net_identity_release(&fresh);
         return;
     }
+    other = member->identity.info.kind != fresh.info.kind;
     net_identity_release(&member->identity);
     member->identity = fresh;
     member->renew_at_ms = net_cert_renew_at_ms(&fresh.info);
@@ -352,6 +396,10 @@ static void take_renewed(struct member *member, const struct net_frame *frame)
            fresh.info.serial);
     front_set_identity(member->front, &member->identity);
     member->renewed(member->ctx, &member->identity);
+    if (other) {
+        (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "the certificate says another role from now on");
+        net_client_reconnect(member->client, &err);
+    }
 }
 
 static void on_up(void *ctx, struct net_peer *peer)
@@ -397,7 +445,7 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
 
     if (sk_str_is(frame->type, "assign")) {
         if (term_counts(member, peer, frame)) {
-            take_assign(member, frame);
+            take_assign(member, peer, frame);
         }
     } else if (sk_str_is(frame->type, "pulse")) {
         pulse_out_take(member->pulse, peer, frame);
@@ -407,6 +455,8 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         if (term_counts(member, peer, frame)) {
             take_drill(member, peer, frame);
         }
+    } else if (sk_str_is(frame->type, "controls")) {
+        hear_controls(member, frame->tree);
     } else if (sk_str_starts(frame->type, SK_STR("control_"))) {
         member->seat(member->ctx, frame);
     } else if (sk_str_is(frame->type, "logs") || sk_str_is(frame->type, "logs_end") ||
@@ -419,7 +469,10 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
 
 static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
 {
-    pulse_out_down(((struct member *)ctx)->pulse, peer);
+    struct member *member = ctx;
+
+    pulse_out_down(member->pulse, peer);
+    member->led_by = member->led_by == peer ? NULL : member->led_by;
     sk_log(SK_LOG_WARN, "control disconnected", "address=%s why=\"%s\"",
            net_peer_info(peer)->address, why ? why->msg : "");
 }

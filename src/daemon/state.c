@@ -25,6 +25,8 @@ struct feed {
     struct state *state;
     unsigned form_number; /* of the form that this job is to watch, and of the open handle */
     unsigned open_number;
+    unsigned form_places; /* the same of its endpoints */
+    unsigned open_places;
     struct state_form form;
     struct store *store;
     struct store_revision after;
@@ -41,6 +43,8 @@ struct state {
     char dir[400];
     struct state_form form;
     unsigned number; /* counts the forms */
+    unsigned places; /* and the changes of their endpoints */
+    bool unkept;     /* the endpoints are not in store.json yet */
     struct sys_worker *worker, *watcher;
     state_changed_fn *changed;
     void *ctx;
@@ -227,6 +231,16 @@ static int feed_open(struct feed *feed)
     return store_open_etcd(&options, &feed->store, &feed->err);
 }
 
+static int take_places(struct store *store, const struct state_form *form, struct sk_err *err)
+{
+    const char *urls[STORE_ETCD_ENDPOINTS_MAX];
+
+    for (size_t i = 0; i < form->nendpoints; i++) {
+        urls[i] = form->endpoints[i];
+    }
+    return store_etcd_set_endpoints(store, urls, form->nendpoints, err);
+}
+
 static void feed_go(struct feed *feed);
 
 static void feed_run(struct sys_job *job)
@@ -243,7 +257,10 @@ static void feed_run(struct sys_job *job)
     }
     if (feed->store == NULL) {
         feed->result = feed_open(feed);
+    } else if (feed->open_places != feed->form_places) {
+        feed->result = take_places(feed->store, &feed->form, &feed->err);
     }
+    feed->open_places = feed->form_places;
     if (feed->result == 0) {
         feed->result = store_watch(feed->store, SK_STR(KEY_PREFIX), &feed->after, WATCH_MS,
                                    &feed->changes, &feed->err);
@@ -311,7 +328,11 @@ static void feed_go(struct feed *feed)
     if (feed->form_number != feed->number) {
         feed->form_number = feed->number;
         feed->form = state->form;
+        feed->form_places = state->places;
         feed->after = feed->from;
+    } else if (feed->form_places != state->places && feed->number == state->number) {
+        feed->form = state->form;
+        feed->form_places = state->places;
     }
     feed->running = true;
     feed->job = (struct sys_job){feed_run, feed_done};
@@ -378,6 +399,53 @@ static void switch_run(struct sys_job *job)
 static void switch_done(struct sys_job *job)
 {
     free(job);
+}
+
+/* The handle stays: it knows what became of its last txn. */
+static void places_run(struct sys_job *job)
+{
+    struct switch_job *s = (struct switch_job *)job;
+    struct sk_err err = {0};
+
+    s->state->at_work = s->form;
+    if (s->state->store != NULL && take_places(s->state->store, &s->form, &err) < 0) {
+        sk_log_err(SK_LOG_ERROR, "members of etcd not taken", &err);
+    }
+}
+
+static bool same_places(const struct state_form *form, const struct sk_str *endpoints, size_t count)
+{
+    bool same = count == form->nendpoints;
+
+    for (size_t i = 0; same && i < count; i++) {
+        same = sk_str_is(endpoints[i], form->endpoints[i]);
+    }
+    return same;
+}
+
+void state_set_endpoints(struct state *state, const struct sk_str *endpoints, size_t count)
+{
+    struct switch_job *s;
+    struct sk_err err = {0};
+
+    if (!state->form.etcd || count == 0 || count > STORE_ETCD_ENDPOINTS_MAX ||
+        (!state->unkept && same_places(&state->form, endpoints, count))) {
+        return;
+    }
+    state->form.nendpoints = count;
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(state->form.endpoints[i], STATE_URL_SIZE, "%.*s", SK_PRI(endpoints[i]));
+    }
+    state->unkept = state_form_write(state->dir, &state->form, &err) < 0;
+    if (state->unkept) {
+        sk_log_err(SK_LOG_ERROR, "members of etcd not kept",
+                   &err); /* the next change tries again */
+    }
+    sk_log(SK_LOG_INFO, "members of etcd", "count=%zu first=%s", count, state->form.endpoints[0]);
+    state->places++;
+    s = sk_xcalloc(1, sizeof(*s));
+    *s = (struct switch_job){{places_run, switch_done}, state, state->form, NULL};
+    SK_ASSERT(sys_worker_submit(state->worker, &s->job));
 }
 
 void state_switch(struct state *state, const struct state_form *form, struct store *fresh)

@@ -63,6 +63,9 @@ bool state_submit(struct state *state, struct sys_job *job);
 int state_store(struct state *state, struct store **ret, struct sk_err *err);
 /* Changes after `from` are told from now on, if others write this state. Once a form. */
 void state_follow(struct state *state, const struct store_revision *from);
+/* The members of etcd are others now, the preferred one first: said to the handles that are open,
+ * and kept in store.json for the next start. Nothing happens where they are those of before. */
+void state_set_endpoints(struct state *state, const struct sk_str *endpoints, size_t count);
 /* Another form from the next job on. `fresh` is taken over (NULL: opened when it is needed). */
 void state_switch(struct state *state, const struct state_form *form, struct store *fresh);
 

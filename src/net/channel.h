@@ -148,6 +148,9 @@ int net_client_set_addresses(struct net_client *client, const char *const *addre
 int net_client_set_identity(struct net_client *client, const struct net_identity *identity,
                             struct sk_err *err);
 unsigned net_client_recheck(struct net_client *client); /* as net_server_recheck() */
+/* Ends every live connection and makes it anew at once: what the certificate says of this node has
+ * changed, and the others believe what they saw at the handshake. */
+void net_client_reconnect(struct net_client *client, const struct sk_err *why);
 /* The same frame to every peer that is up. Returns to how many it was queued. */
 unsigned net_client_send_all(struct net_client *client, struct sk_str json);
 /* The same to that node alone. SK_ERR_UNAVAILABLE: it is not connected. */

@@ -404,6 +404,18 @@ unsigned net_client_recheck(struct net_client *client)
     return net_endpoint_recheck(&client->ep);
 }
 
+void net_client_reconnect(struct net_client *client, const struct sk_err *why)
+{
+    struct net_peer *peer, *next;
+
+    DL_FOREACH_SAFE(client->ep.peers, peer, next)
+    {
+        if (peer->state == NET_UP || peer->state == NET_HELLO) {
+            net_peer_close(peer, why);
+        }
+    }
+}
+
 unsigned net_client_send_all(struct net_client *client, struct sk_str json)
 {
     struct net_peer *peer, *next;

@@ -66,6 +66,18 @@ static void etcd_close(struct store *store)
     free(s);
 }
 
+int store_etcd_set_endpoints(struct store *store, const char *const *endpoints, size_t count,
+                             struct sk_err *err)
+{
+    struct etcd_store *s = etcd_store_of(store);
+    int rc = etcd_http_set_endpoints(s->http, endpoints, count, err);
+
+    if (rc == 0) {
+        etcd_watch_close(s); /* it may be at one that is gone; the next call opens it again */
+    }
+    return rc;
+}
+
 static int etcd_revision(struct store *store, struct store_revision *ret, struct sk_err *err)
 {
     struct etcd_store *s = etcd_store_of(store);

@@ -47,5 +47,10 @@ struct store_etcd {
 /* Finds the state under its root, or makes an empty one. Blocks for deadline_ms at most.
  * SK_ERR_UNAVAILABLE when no member answers; SK_ERR_INPUT for options; SK_ERR_CORRUPT. */
 int store_open_etcd(const struct store_etcd *options, struct store **ret_store, struct sk_err *err);
+/* The members are others now: the whole list, the preferred one first. What the handle knows of its
+ * last txn, it keeps; a watch goes on from where it was. `store` was opened by store_open_etcd().
+ * SK_ERR_INPUT: an address is none, or there are too many; nothing was changed. */
+int store_etcd_set_endpoints(struct store *store, const char *const *endpoints, size_t count,
+                             struct sk_err *err);
 
 #endif

@@ -70,17 +70,27 @@ static int check_endpoint(const char *endpoint, struct sk_err *err)
     return 0;
 }
 
-static int check_options(const struct store_etcd *options, struct sk_err *err)
+static int check_endpoints(const char *const *endpoints, size_t count, struct sk_err *err)
 {
-    if (options->nendpoints == 0 || options->nendpoints > STORE_ETCD_ENDPOINTS_MAX) {
+    if (count == 0 || count > STORE_ETCD_ENDPOINTS_MAX) {
         return sk_err_set(err, SK_ERR_INPUT, "etcd needs 1 to %d addresses, not %zu",
-                          STORE_ETCD_ENDPOINTS_MAX, options->nendpoints);
+                          STORE_ETCD_ENDPOINTS_MAX, count);
     }
-    for (size_t i = 0; i < options->nendpoints; i++) {
-        int rc = check_endpoint(options->endpoints[i], err);
+    for (size_t i = 0; i < count; i++) {
+        int rc = check_endpoint(endpoints[i], err);
         if (rc < 0) {
             return rc;
         }
+    }
+    return 0;
+}
+
+static int check_options(const struct store_etcd *options, struct sk_err *err)
+{
+    int rc = check_endpoints(options->endpoints, options->nendpoints, err);
+
+    if (rc < 0) {
+        return rc;
     }
     if (!options->ca_file || !options->cert_file || !options->key_file) {
         return sk_err_set(
@@ -330,6 +340,32 @@ void etcd_http_next(struct etcd_http *http)
 const char *etcd_http_endpoint(const struct etcd_http *http, size_t at)
 {
     return http->endpoints[at % http->count];
+}
+
+int etcd_http_set_endpoints(struct etcd_http *http, const char *const *endpoints, size_t count,
+                            struct sk_err *err)
+{
+    char *before[STORE_ETCD_ENDPOINTS_MAX];
+    size_t nbefore = http->count;
+    size_t at = 0;
+    int rc = check_endpoints(endpoints, count, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    memcpy(before, http->endpoints, sizeof(before));
+    for (size_t i = 0; i < count; i++) {
+        http->endpoints[i] = sk_xstrdup(endpoints[i]);
+        if (strcmp(endpoints[i], before[http->at]) == 0) {
+            at = i;
+        }
+    }
+    http->count = count;
+    http->at = at;
+    for (size_t i = 0; i < nbefore; i++) {
+        free(before[i]);
+    }
+    return 0;
 }
 
 int64_t etcd_http_attempt_ms(const struct etcd_http *http)

@@ -37,6 +37,10 @@ void etcd_http_next(struct etcd_http *http);
 const char *etcd_http_endpoint(const struct etcd_http *http, size_t at);
 int64_t etcd_http_attempt_ms(const struct etcd_http *http);
 bool etcd_http_stopped(struct etcd_http *http); /* by stop_fd: for good */
+/* The whole list from the next request on; the current endpoint stays so if it is in it.
+ * SK_ERR_INPUT. */
+int etcd_http_set_endpoints(struct etcd_http *http, const char *const *endpoints, size_t count,
+                            struct sk_err *err);
 
 /* An answer that does not end: a watch, a snapshot. One at a time. */
 struct etcd_stream;
