@@ -9,6 +9,7 @@
 #   growload  from one control node to three and back under 300 requests a second, ROUNDS times
 #   cut600    a site cut off from the other two control nodes for ten minutes
 #   drill     30 drills in a row under 300 requests a second
+#   agents    10,000 nodes on one control node: its processor time, cold reconnect, memory
 #   sim       2,000 simulated seeds of 10 minutes with the trials of exclusive work in them, 24 hours of each bad weather with three control nodes
 # Without a PART all of them. A summary goes to docs/evidence/soak-*.log, raw results beside it.
 set -u
@@ -58,6 +59,9 @@ raw() { # name, file, VARIABLE=value...
                 --seed $((round * 1000003))
         done
         run "mutations past the verifier" build-test/tests/property/oracle/test-property-mutations --mutations 1000000
+    fi
+    if asked agents; then
+        run "10,000 nodes on one control node, raw in $evidence/agents.jsonl" env SKERRY_BUILD="$PWD/build-test" bench/agents.py 10000 60
     fi
     if asked kills; then
         for test in "shim kill_parent" "exec kill_agent"; do

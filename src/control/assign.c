@@ -99,25 +99,43 @@ static void write_others(const struct control *c, struct sk_jw *w, const struct 
         sk_jw_obj_end(w);
     }
     sk_jw_arr_end(w);
-    sk_jw_key(w, "peers");
-    sk_jw_arr(w);
-    for (size_t i = 0; i < c->nnodes; i++) {
-        const struct ctl_node *peer = c->nodes[i];
-        sk_jw_obj(w);
-        sk_jw_kcstr(w, "node", peer->name);
-        sk_jw_kcstr(w, "site", peer->site->name);
-        sk_jw_kcstr(w, "address", peer->address);
-        sk_jw_kcstr(w, "prefix", peer->prefix);
-        sk_jw_kbool(w, "alive", ctl_node_up(peer));
-        sk_jw_obj_end(w);
+    if (ctl_drill_tells(c, n)) {
+        sk_jw_key(w, "peers");
+        sk_jw_raw(w, sk_str(c->peers));
     }
-    sk_jw_arr_end(w);
     sk_jw_key(w, "revoked");
     sk_jw_arr(w);
     for (size_t i = 0; i < c->nrevoked; i++) {
         sk_jw_cstr(w, c->revoked[i]->serial);
     }
     sk_jw_arr_end(w);
+}
+
+/* Every node with its address, for those whom a hard drill cuts off from the others, and for nobody
+ * else: told to all, each node that comes would be a frame to all that grows with all. */
+static void peers_make(struct control *c)
+{
+    struct sk_buf out = SK_BUF_INIT;
+    struct sk_jw w;
+
+    free(c->peers);
+    c->peers = NULL;
+    if (c->drill_site == NULL) {
+        return;
+    }
+    sk_jw_init(&w, &out);
+    sk_jw_arr(&w);
+    for (size_t i = 0; i < c->nnodes; i++) {
+        const struct ctl_node *peer = c->nodes[i];
+        sk_jw_obj(&w);
+        sk_jw_kcstr(&w, "node", peer->name);
+        sk_jw_kcstr(&w, "site", peer->site->name);
+        sk_jw_kcstr(&w, "address", peer->address);
+        sk_jw_kcstr(&w, "prefix", peer->prefix);
+        sk_jw_obj_end(&w);
+    }
+    sk_jw_arr_end(&w);
+    c->peers = sk_buf_steal(&out, NULL);
 }
 
 static char *body_make(const struct control *c, const struct ctl_node *n)
@@ -240,6 +258,9 @@ static void resend_step(struct control *c)
 
 void ctl_assign_step(struct control *c)
 {
+    if (c->dirty_all) {
+        peers_make(c);
+    }
     if (c->dirty_all || c->dirty_some) {
         for (size_t i = 0; i < c->nnodes; i++) {
             struct ctl_node *n = c->nodes[i];

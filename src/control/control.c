@@ -60,6 +60,8 @@ void control_free(struct control *c)
     ctl_records_clear(c);
     ctl_growth_free(c);
     sk_arena_free(c->effective_arena);
+    free(c->peers);
+    free(c->drill_site);
     free(c->own_node);
     free(c);
 }

@@ -47,6 +47,23 @@ int control_drill_op_from_name(struct sk_str name)
     return -1;
 }
 
+/* ---- whom a hard drill cuts off from whom ---- */
+
+bool ctl_drill_tells(const struct control *c, const struct ctl_node *n)
+{
+    return c->drill_site != NULL && strcmp(c->drill_site, n->site->name) == 0;
+}
+
+static void tell_site(struct control *c, const char *site)
+{
+    if (c->drill_site == NULL ? site == NULL : site != NULL && strcmp(c->drill_site, site) == 0) {
+        return;
+    }
+    free(c->drill_site);
+    c->drill_site = site != NULL ? sk_xstrdup(site) : NULL;
+    c->dirty_all = true;
+}
+
 /* ---- records ---- */
 
 static void mark(struct control *c, const struct ctl_drill *d)
@@ -113,6 +130,7 @@ void ctl_drill_apply(struct control *c, const struct sk_node *rec, struct sk_str
     take_live(c, d, old != NULL && old->number == d->number ? old : NULL);
     drill_free(old);
     c->drill = d;
+    tell_site(c, d->hard ? d->site : NULL);
     mark(c, d);
 }
 
@@ -187,30 +205,49 @@ void ctl_drill_front(struct control *c, struct ctl_node *n, const struct control
     }
 }
 
-void drill_frames(struct control *c, const struct ctl_site *s, int64_t number, const char *op,
-                  int64_t ms, bool only_heard)
+static void drill_frame(struct control *c, const struct ctl_node *n, int64_t number, const char *op,
+                        int64_t ms)
+{
+    struct sk_buf body = SK_BUF_INIT;
+    struct sk_jw w;
+
+    sk_jw_init(&w, &body);
+    sk_jw_obj(&w);
+    sk_jw_kint(&w, "v", 1);
+    sk_jw_kcstr(&w, "type", "drill");
+    sk_jw_kint(&w, "term", c->leader.term);
+    sk_jw_kint(&w, "number", number);
+    sk_jw_kcstr(&w, "op", op);
+    sk_jw_kint(&w, "ms", ms);
+    sk_jw_obj_end(&w);
+    struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_DRILL);
+    cmd->u.drill.node = sk_arena_str(c->out->arena, sk_str(n->name));
+    cmd->u.drill.body = sk_arena_str(c->out->arena, sk_buf_str(&body));
+    sk_buf_release(&body);
+}
+
+/* To those of the site that are heard. */
+static void drill_frames(struct control *c, const struct ctl_site *s, int64_t number,
+                         const char *op, int64_t ms)
 {
     for (size_t i = 0; i < c->nnodes; i++) {
         const struct ctl_node *n = c->nodes[i];
-        struct sk_buf body = SK_BUF_INIT;
-        struct sk_jw w;
-        if (n->site != s || !n->connected ||
-            (only_heard && c->now_ms - n->last_beat_ms > CONTROL_SUSPECT_MS)) {
-            continue;
+        if (n->site == s && n->connected && c->now_ms - n->last_beat_ms <= CONTROL_SUSPECT_MS) {
+            drill_frame(c, n, number, op, ms);
         }
-        sk_jw_init(&w, &body);
-        sk_jw_obj(&w);
-        sk_jw_kint(&w, "v", 1);
-        sk_jw_kcstr(&w, "type", "drill");
-        sk_jw_kint(&w, "term", c->leader.term);
-        sk_jw_kint(&w, "number", number);
-        sk_jw_kcstr(&w, "op", op);
-        sk_jw_kint(&w, "ms", ms);
-        sk_jw_obj_end(&w);
-        struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_DRILL);
-        cmd->u.drill.node = sk_arena_str(c->out->arena, sk_str(n->name));
-        cmd->u.drill.body = sk_arena_str(c->out->arena, sk_buf_str(&body));
-        sk_buf_release(&body);
+    }
+}
+
+/* A node that has taken the list of those that it would be cut off from is asked whether it can. */
+static void check_frames(struct control *c, const struct ctl_req *req)
+{
+    for (size_t i = 0; i < c->nnodes; i++) {
+        struct ctl_node *n = c->nodes[i];
+        if (ctl_drill_tells(c, n) && !n->drill_asked && n->connected && !n->dirty &&
+            !c->dirty_all && n->rev != 0 && n->acked_rev >= n->rev) {
+            n->drill_asked = true;
+            drill_frame(c, n, c->drill_number, "check", req->api.u.drill.for_ms);
+        }
     }
 }
 
@@ -504,7 +541,7 @@ static void step_cut(struct control *c, struct ctl_drill *d, const struct ctl_si
     }
     if (d->phase == CTL_DRILL_CUT && left > 0 && c->now_ms >= d->next_send_ms) {
         d->next_send_ms = c->now_ms + DRILL_RESEND_MS;
-        drill_frames(c, site, d->number, "cut", left, true);
+        drill_frames(c, site, d->number, "cut", left);
     }
 }
 
@@ -551,7 +588,7 @@ static void step_return(struct control *c, struct ctl_drill *d, const struct ctl
     }
     if (d->hard && !back && c->now_ms >= d->next_send_ms) {
         d->next_send_ms = c->now_ms + DRILL_RESEND_MS;
-        drill_frames(c, site, d->number, "end", 0, true);
+        drill_frames(c, site, d->number, "end", 0);
     }
     if (c->pending != NULL || c->now_ms < c->next_retry_ms) {
         return;
@@ -576,6 +613,7 @@ static void wait_step(struct control *c)
         return;
     }
     const struct ctl_site *s = ctl_site(c, req->api.u.drill.site);
+    check_frames(c, req);
     for (size_t i = 0; i < c->nnodes; i++) {
         const struct ctl_node *n = c->nodes[i];
         if (n->site != s || n->drill_can) {
@@ -648,6 +686,9 @@ void ctl_drill_step(struct control *c)
     bool less = false;
 
     wait_step(c);
+    if (d != NULL ? !d->hard : c->drill_req == NULL && c->pending == NULL) {
+        tell_site(c, NULL);
+    }
     if (d == NULL || c->drill != d || site == NULL || c->now_ms < d->next_look_ms) {
         return;
     }
@@ -700,9 +741,10 @@ void ctl_req_drill(struct control *c, struct ctl_req *req)
     struct ctl_drill *d = drill_new(c, r);
     if (r->u.drill.hard) {
         for (size_t i = 0; i < c->nnodes; i++) {
-            c->nodes[i]->drill_can = false;
+            c->nodes[i]->drill_can = c->nodes[i]->drill_asked = false;
         }
-        drill_frames(c, site, d->number, "check", r->u.drill.for_ms, false);
+        tell_site(c, site->name);
+        c->drill_number = d->number;
         c->drill_req = req;
         c->drill_until_ms = c->now_ms + DRILL_CHECK_MS;
     } else {

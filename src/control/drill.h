@@ -110,8 +110,6 @@ bool drill_ready(const struct control *c, const struct ctl_svc **ret_not); /* al
 /* A transaction that brings the drill to `phase`, or ends it (CTL_DRILL_PHASE_COUNT). */
 struct ctl_txn *drill_txn(struct control *c, const struct ctl_drill *d, struct ctl_req *req,
                           enum ctl_drill_phase phase, const char *aborted, const char *text);
-void drill_frames(struct control *c, const struct ctl_site *s, int64_t number, const char *op,
-                  int64_t ms, bool only_heard);
 
 /* drill_check.c */
 /* 0, or SK_ERR_POLICY, SK_ERR_INPUT: why not, and the remedy. */

@@ -142,6 +142,11 @@ static int check_hard(const struct control *c, const struct ctl_site *s, struct 
     if (check_quorum(c, s, err) < 0) {
         return err->code;
     }
+    if (c->nnodes > CTL_PEERS_MAX) {
+        return refuse(err, "drill it without --hard",
+                      "a node can be cut off from %d others, and there are %zu nodes",
+                      CTL_PEERS_MAX, c->nnodes);
+    }
     for (size_t i = 0; i < c->nunheard; i++) {
         if (c->unheard[i].told && c->unheard[i].silent > 0) {
             return refuse(err, "open UDP 7401 between them: skerry status",

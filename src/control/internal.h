@@ -44,6 +44,7 @@
 #define CTL_EXEC_PORT_FIRST 20000
 #define CTL_EXEC_PORT_LAST 29999
 #define CTL_PROBES_MAX 64
+#define CTL_PEERS_MAX 4096 /* of a hard drill: what an agent takes, and what a frame holds */
 
 struct ctl_node;
 
@@ -162,7 +163,8 @@ struct ctl_node {
     /* of the ingress that it runs, by its beats */
     bool has_front;
     int64_t front_view, front_requests, front_errors;
-    bool drill_can; /* its answer to the check of the drill that is asked for */
+    bool drill_asked; /* whether it can cut its links, for the drill that is asked for */
+    bool drill_can;   /* its answer */
 };
 
 /* Two sites (or one with itself) between which probes do not pass though nodes beat: unheard.c. */
@@ -601,8 +603,11 @@ struct control {
     size_t short_told;
     struct ctl_return ret;
     int64_t rev_last;
+    char *drill_site; /* that a hard drill cuts off, or is to; or NULL */
+    char *peers;      /* the list of all nodes for its nodes, or NULL */
     int64_t next_life_ms, next_retry_ms, next_timer_ms;
-    bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some;
+    bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some, dirty_address;
+    size_t nlost;        /* nodes */
     bool requests_first; /* requests and the reconciler take turns */
     int64_t next_resend_ms;
     struct ctl_unheard *unheard;
@@ -614,7 +619,7 @@ struct control {
     int64_t lease_free_ms;                /* when the next lease that somebody waits for is free */
     int64_t front_requests, front_errors; /* at all ingresses, since this control's start */
     struct ctl_req *drill_req;            /* waits for its nodes' word that they can */
-    int64_t drill_until_ms;
+    int64_t drill_until_ms, drill_number; /* of the drill that is asked for */
 
     struct ctl_req *queue, **queue_end;
     struct ctl_txn *pending;
@@ -935,6 +940,8 @@ void ctl_req_drill_abort(struct control *c, struct ctl_req *req);
 /* SK_ERR_CONFLICT while a drill runs that the request would disturb. */
 int ctl_drill_permits(const struct control *c, const struct control_request *r, struct sk_err *err);
 void ctl_drill_step(struct control *c);
+/* The node is told of all others: a hard drill cuts it off from them, or asks whether it can. */
+bool ctl_drill_tells(const struct control *c, const struct ctl_node *n);
 void ctl_drill_drop_wait(struct control *c, const struct sk_err *err);
 void ctl_drilled(struct control *c, const struct control_event *ev);
 void ctl_drill_front(struct control *c, struct ctl_node *n, const struct control_event *ev);

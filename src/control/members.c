@@ -332,6 +332,7 @@ void ctl_hello(struct control *c, const struct control_event *ev)
     if (ev->u.hello.address.len > 0 && address_ok(ev->u.hello.address) &&
         !sk_str_is(ev->u.hello.address, n->address)) {
         ctl_set(&n->new_address, ev->u.hello.address);
+        c->dirty_address = true;
     }
     n->connected = true;
     n->told_rev = 0;
@@ -684,6 +685,10 @@ void ctl_req_site_remove(struct control *c, struct ctl_req *req)
 /* A node that is reached elsewhere than recorded (it got a new address) goes on record. */
 void ctl_address_step(struct control *c)
 {
+    if (!c->dirty_address || c->pending != NULL) {
+        return;
+    }
+    c->dirty_address = false;
     for (size_t i = 0; i < c->nnodes && c->pending == NULL; i++) {
         struct ctl_node *n = c->nodes[i];
         struct sk_buf out = SK_BUF_INIT;
@@ -712,5 +717,6 @@ void ctl_address_step(struct control *c)
         sk_buf_release(&out);
         sk_buf_release(&patch);
         ctl_txn_send(c, t);
+        c->dirty_address = true; /* of others, perhaps */
     }
 }

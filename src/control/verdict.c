@@ -31,12 +31,7 @@ bool ctl_node_up(const struct ctl_node *n)
 
 bool ctl_any_lost(const struct control *c)
 {
-    for (size_t i = 0; i < c->nnodes; i++) {
-        if (c->nodes[i]->life == CTL_LOST) {
-            return true;
-        }
-    }
-    return false;
+    return c->nlost > 0;
 }
 
 bool ctl_any_away(const struct control *c)
@@ -51,13 +46,13 @@ bool ctl_any_away(const struct control *c)
 
 static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
 {
-    bool was_up = ctl_node_up(n);
     bool was_lost = n->life == CTL_LOST;
 
     if (n->life == life) {
         return;
     }
     n->life = life;
+    c->nlost = c->nlost - was_lost + (life == CTL_LOST);
     for (size_t i = 0; i < n->ninsts; i++) {
         struct ctl_inst *inst = n->insts[i];
         bool healthy = ctl_inst_healthy(inst);
@@ -65,9 +60,6 @@ static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
         if (life == CTL_LOST) {
             inst->presumed = false;
         }
-    }
-    if (was_up != ctl_node_up(n)) {
-        c->dirty_all = true; /* everybody's list of peers */
     }
     if (was_lost != (life == CTL_LOST)) {
         c->dirty_probes = true;
@@ -417,6 +409,7 @@ void ctl_life_step(struct control *c)
 /* A node that is no longer in the cluster is no longer in anybody's reports. */
 void ctl_forget_node(struct control *c, const struct ctl_node *gone)
 {
+    c->nlost -= gone->life == CTL_LOST;
     for (size_t i = 0; i < c->nnodes; i++) {
         struct ctl_node *n = c->nodes[i];
         size_t kept = 0;

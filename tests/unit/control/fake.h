@@ -49,7 +49,7 @@ struct fake_agent {
     bool no_front;
     int64_t front_view, front_next, front_ms, front_requests, front_errors;
     /* a drill's hard cut */
-    bool cannot_cut, mute_drill;
+    bool cannot_cut, mute_drill, has_peers;
     int64_t drill_number, cut_until_ms;
     int64_t next_ask_ms, ask_seq, answered_seq, asked_ms[8]; /* asked_ms: by seq */
 };

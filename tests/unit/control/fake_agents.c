@@ -173,6 +173,7 @@ void fake_assign(struct fake *f, struct sk_str node, int64_t rev, struct sk_str 
     assert_true(rev >= a->rev);
     a->rev = rev;
     a->assigns++;
+    a->has_peers = memmem(body.ptr, body.len, "\"peers\":", 8) != NULL;
     const struct sk_node *list = sk_map_seq(root, "instances");
     for (size_t i = 0; i < a->ninsts; i++) {
         a->insts[i].listed = false;
@@ -779,8 +780,10 @@ bool fake_drill_take(struct fake *f, struct sk_str node, struct sk_str body,
     ret->u.drilled.node = sk_str(a->name);
     ret->u.drilled.number = number;
     ret->u.drilled.op = (enum control_drill_op)op;
-    ret->u.drilled.can = !a->cannot_cut;
-    ret->u.drilled.why = a->cannot_cut ? SK_STR("nft is not installed") : SK_STR("");
+    ret->u.drilled.can = !a->cannot_cut && a->has_peers;
+    ret->u.drilled.why = a->cannot_cut   ? SK_STR("nft is not installed")
+                         : !a->has_peers ? SK_STR("it knows no server of another site")
+                                         : SK_STR("");
     if (op == CONTROL_DRILL_CUT && !a->cannot_cut && a->drill_number != number) {
         a->drill_number = number;
         a->cut_until_ms = f->now_ms + ms;

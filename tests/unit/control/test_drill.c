@@ -409,6 +409,26 @@ static void hard_cut_of_one_only(void **state)
     fake_free(f);
 }
 
+/* What grows with all nodes is told to those alone whom a hard drill concerns. */
+static void peers_only_where_cut(void **state)
+{
+    struct fake *f = shop();
+    for (size_t i = 0; i < f->nagents; i++) {
+        assert_false(f->agents[i].has_peers);
+    }
+    begin(f, "fra", 10000, true);
+    fake_run(f, 500);
+    for (size_t i = 0; i < f->nagents; i++) {
+        assert_int_equal(f->agents[i].has_peers, strcmp(f->agents[i].site, "fra") == 0);
+    }
+    until_over(f, 90000);
+    fake_run(f, 2000);
+    for (size_t i = 0; i < f->nagents; i++) {
+        assert_false(f->agents[i].has_peers);
+    }
+    fake_free(f);
+}
+
 static void queries(void **state)
 {
     struct fake *f = shop();
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(hard_by_verdict),
         cmocka_unit_test(hard_cut_comes_back_by_itself),
         cmocka_unit_test(hard_cut_of_one_only),
+        cmocka_unit_test(peers_only_where_cut),
         cmocka_unit_test(queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
