@@ -11,8 +11,55 @@
 void ctl_dirty(struct control *c, struct ctl_node *n)
 {
     n->dirty = true;
-    c->dirty_some = true;
+    if (!n->in_changed) {
+        n->in_changed = true;
+        SK_GROW(c->changed, c->nchanged, c->capchanged);
+        c->changed[c->nchanged++] = n;
+    }
 }
+
+/* ---- what was sent, and waits for its acknowledgement ---- */
+
+static void sent_keep(struct control *c, struct ctl_node *n)
+{
+    ctl_sent_forget(c, n);
+    n->in_resend = true;
+    n->resend_prev = c->resend_end;
+    n->resend_next = NULL;
+    *(c->resend_end != NULL ? &c->resend_end->resend_next : &c->resend) = n;
+    c->resend_end = n;
+}
+
+void ctl_sent_forget(struct control *c, struct ctl_node *n)
+{
+    if (n->in_resend) {
+        n->in_resend = false;
+        *(n->resend_prev != NULL ? &n->resend_prev->resend_next : &c->resend) = n->resend_next;
+        *(n->resend_next != NULL ? &n->resend_next->resend_prev : &c->resend_end) = n->resend_prev;
+    }
+}
+
+void ctl_assign_forget(struct control *c, struct ctl_node *n)
+{
+    size_t kept = 0;
+
+    ctl_sent_forget(c, n);
+    for (size_t i = 0; i < c->nchanged; i++) {
+        if (c->changed[i] != n) {
+            c->changed[kept++] = c->changed[i];
+        }
+    }
+    c->nchanged = kept;
+}
+
+static int node_sort(const void *a, const void *b)
+{
+    const struct ctl_node *na = *(struct ctl_node *const *)a;
+    const struct ctl_node *nb = *(struct ctl_node *const *)b;
+    return strcmp(na->name, nb->name);
+}
+
+/* ---- the body ---- */
 
 static int inst_sort(const void *a, const void *b)
 {
@@ -200,6 +247,7 @@ static void emit(struct control *c, struct ctl_node *n)
     cmd->u.assign.body = sk_arena_str(c->out->arena, sk_buf_str(&frame));
     sk_buf_release(&frame);
     n->sent_ms = c->now_ms;
+    sent_keep(c, n);
     c->next_resend_ms = ctl_i64_min(c->next_resend_ms, c->now_ms + CTL_RESEND_MS);
     for (size_t i = 0; i < n->nprobes; i++) {
         if (n->probes[i].asked_rev == 0) {
@@ -237,39 +285,66 @@ static void node_assign(struct control *c, struct ctl_node *n)
     emit(c, n);
 }
 
+static bool waits(const struct ctl_node *n)
+{
+    return n->connected && n->rev != 0 && n->acked_rev < n->rev;
+}
+
+/* Those who wait stand in the order in which they were told, so nobody else is looked at: where
+ * many come at once, there is something due at almost every moment. */
 static void resend_step(struct control *c)
 {
+    struct ctl_node **due = NULL;
+    size_t count = 0;
+    size_t cap = 0;
+
     if (c->now_ms < c->next_resend_ms) {
         return;
     }
-    c->next_resend_ms = INT64_MAX;
-    for (size_t i = 0; i < c->nnodes; i++) {
-        struct ctl_node *n = c->nodes[i];
-        if (!n->connected || n->rev == 0 || n->acked_rev >= n->rev) {
-            continue;
+    while (c->resend != NULL &&
+           (!waits(c->resend) || c->now_ms - c->resend->sent_ms >= CTL_RESEND_MS)) {
+        struct ctl_node *n = c->resend;
+        ctl_sent_forget(c, n);
+        if (waits(n)) {
+            SK_GROW(due, count, cap);
+            due[count++] = n;
         }
-        if (c->now_ms - n->sent_ms >= CTL_RESEND_MS) {
-            emit(c, n);
-        } else {
-            c->next_resend_ms = ctl_i64_min(c->next_resend_ms, n->sent_ms + CTL_RESEND_MS);
-        }
+    }
+    c->next_resend_ms = c->resend != NULL ? c->resend->sent_ms + CTL_RESEND_MS : INT64_MAX;
+    if (count > 1) {
+        qsort(due, count, sizeof(struct ctl_node *), node_sort);
+    }
+    for (size_t i = 0; i < count; i++) {
+        emit(c, due[i]);
+    }
+    free(due);
+}
+
+static void assign_if_may(struct control *c, struct ctl_node *n)
+{
+    if (n->connected && n->beat_seen && n->dirty) {
+        node_assign(c, n);
     }
 }
 
 void ctl_assign_step(struct control *c)
 {
+    if (c->nchanged > 1) {
+        qsort(c->changed, c->nchanged, sizeof(struct ctl_node *), node_sort);
+    }
     if (c->dirty_all) {
         peers_make(c);
-    }
-    if (c->dirty_all || c->dirty_some) {
         for (size_t i = 0; i < c->nnodes; i++) {
-            struct ctl_node *n = c->nodes[i];
-            n->dirty = n->dirty || c->dirty_all;
-            if (n->connected && n->beat_seen && n->dirty) {
-                node_assign(c, n);
-            }
+            c->nodes[i]->dirty = true;
+            assign_if_may(c, c->nodes[i]);
         }
-        c->dirty_all = c->dirty_some = false;
     }
+    /* One that is not here now is told when it comes: its first beat brings it in again. */
+    for (size_t i = 0; i < c->nchanged; i++) {
+        c->changed[i]->in_changed = false;
+        assign_if_may(c, c->changed[i]);
+    }
+    c->nchanged = 0;
+    c->dirty_all = false;
     resend_step(c);
 }

@@ -66,8 +66,12 @@ struct ctl_site {
     double lat, lon, egress_per_gb, price_gb_month;
     enum site_trust trust;
     /* live */
-    bool lost, link;     /* verdicts */
-    size_t at;           /* scratch: its index */
+    bool lost, link; /* verdicts */
+    size_t at;       /* scratch: its index */
+    /* scratch of a verdict pass, of its nodes: how many, of them lost, of them witnesses; any that
+     * is heard or may not have come yet; none that is not silent for long enough */
+    size_t tally, tally_lost, tally_witnesses;
+    bool tally_heard, tally_silent;
     struct ctl_rtt *rtt; /* by site name */
     size_t nrtt, caprtt;
     char *ingress; /* node name, NULL if there is none */
@@ -152,6 +156,8 @@ struct ctl_node {
     bool dirty;
     char *body; /* without rev */
     int64_t rev, sent_ms;
+    bool in_changed, in_resend; /* it is in c->changed, in c->resend */
+    struct ctl_node *resend_prev, *resend_next;
     /* allocation */
     uint32_t next_host;
     uint16_t next_port;
@@ -606,9 +612,13 @@ struct control {
     char *drill_site; /* that a hard drill cuts off, or is to; or NULL */
     char *peers;      /* the list of all nodes for its nodes, or NULL */
     int64_t next_life_ms, next_retry_ms, next_timer_ms;
-    bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_some, dirty_address;
-    size_t nlost;        /* nodes */
-    bool requests_first; /* requests and the reconciler take turns */
+    bool dirty_reconcile, dirty_views, dirty_all, dirty_probes, dirty_address;
+    size_t nlost;              /* nodes */
+    bool requests_first;       /* requests and the reconciler take turns */
+    struct ctl_node **changed; /* those that are dirty since the last step: it looks at no others */
+    size_t nchanged, capchanged;
+    struct ctl_node *resend, *resend_end; /* to whom was sent what they did not acknowledge yet,
+                                             oldest first */
     int64_t next_resend_ms;
     struct ctl_unheard *unheard;
     size_t nunheard, capunheard;
@@ -965,6 +975,8 @@ void ctl_views_step(struct control *c);
 /* Users are led somewhere by its view, and its ingress does not say that it serves the newest. */
 bool ctl_ingress_behind(const struct control *c, const struct ctl_site *s);
 void ctl_assign_step(struct control *c);
+void ctl_sent_forget(struct control *c, struct ctl_node *n);   /* nothing is to be sent again */
+void ctl_assign_forget(struct control *c, struct ctl_node *n); /* the node is going */
 void ctl_rev_seen(struct control *c, struct ctl_node *n, int64_t rev);
 
 /* effective.c */

@@ -341,6 +341,7 @@ void ctl_hello(struct control *c, const struct control_event *ev)
     n->beat_seq = -1;
     n->acked_rev = 0;
     n->rev = 0; /* whatever was sent before may never have come: send it all again */
+    ctl_sent_forget(c, n);
     free(n->body);
     n->body = NULL;
     ctl_dirty(c, n);
@@ -367,6 +368,9 @@ static void acked(struct control *c, struct ctl_node *n, int64_t rev)
         return;
     }
     n->acked_rev = rev;
+    if (rev == n->rev) {
+        ctl_sent_forget(c, n);
+    }
     ctl_probes_acked(c, n);
     for (size_t i = 0; i < n->ninsts && !c->dirty_reconcile; i++) {
         c->dirty_reconcile = n->insts[i]->role == CTL_STOPPING;

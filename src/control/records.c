@@ -609,6 +609,7 @@ static void node_remove(struct control *c, size_t at)
     struct ctl_node *n = c->nodes[at];
     SK_ASSERT(n->ninsts == 0);
     ctl_forget_node(c, n);
+    ctl_assign_forget(c, n);
     ctl_erase(c->nodes, &c->nnodes, at);
     node_free(n);
     c->dirty_probes = c->dirty_all = c->dirty_views = c->derive_needed = true;
@@ -752,6 +753,7 @@ void ctl_records_clear(struct control *c)
     ctl_overlay_free(c);
     ctl_planref_drop(c->plan);
     free(c->nodes);
+    free(c->changed);
     free(c->sites);
     free(c->links);
     free(c->projects);

@@ -47,6 +47,8 @@ bool ctl_any_away(const struct control *c)
 static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
 {
     bool was_lost = n->life == CTL_LOST;
+    bool was_up = ctl_node_up(n);
+    bool changed = was_lost != (life == CTL_LOST);
 
     if (n->life == life) {
         return;
@@ -56,6 +58,7 @@ static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
     for (size_t i = 0; i < n->ninsts; i++) {
         struct ctl_inst *inst = n->insts[i];
         bool healthy = ctl_inst_healthy(inst);
+        changed = changed || healthy != (inst->healthy_ms >= 0);
         inst->healthy_ms = !healthy ? -1 : inst->healthy_ms < 0 ? c->now_ms : inst->healthy_ms;
         if (life == CTL_LOST) {
             inst->presumed = false;
@@ -64,8 +67,12 @@ static void set_life(struct control *c, struct ctl_node *n, enum ctl_life life)
     if (was_lost != (life == CTL_LOST)) {
         c->dirty_probes = true;
     }
-    c->dirty_views = c->dirty_reconcile = true;
-    c->stamp++;
+    /* A node that is heard for the first time was taken for one that is there: nothing hangs on it,
+     * and where all come at once each would be a look at everything. */
+    if (changed || was_up != ctl_node_up(n)) {
+        c->dirty_views = c->dirty_reconcile = true;
+        c->stamp++;
+    }
 }
 
 void ctl_sign_of_life(struct control *c, struct ctl_node *n)
@@ -172,23 +179,6 @@ static void matrix_add(struct control *c, struct matrix *m, const struct ctl_nod
     }
 }
 
-static void matrix_make(struct control *c, struct matrix *m)
-{
-    m->votes = sk_xcalloc(c->nsites * c->nsites + 1, 1);
-    for (size_t i = 0; i < c->nsites; i++) {
-        c->sites[i]->at = i;
-    }
-    for (size_t i = 0; i < c->nnodes; i++) {
-        c->nodes[i]->mark_age = c->nodes[i]->mark_own_age = INT64_MAX;
-        c->nodes[i]->mark_own_asked = false;
-    }
-    for (size_t i = 0; i < c->nnodes; i++) {
-        if (witness(c, c->nodes[i])) {
-            matrix_add(c, m, c->nodes[i]);
-        }
-    }
-}
-
 void ctl_life_late(struct control *c, int64_t since_ms)
 {
     int64_t late = c->now_ms - c->next_life_ms;
@@ -212,6 +202,43 @@ static bool in_grace(const struct control *c, const struct ctl_node *n)
     return n->life == CTL_UNKNOWN && c->now_ms < c->loaded_ms + c->grace_ms;
 }
 
+/* What a look asks of a site's nodes, of all sites in one pass: with many sites and many nodes a
+ * pass for each would be what a look costs. None of it changes while the look judges, but for those
+ * whom it judges. */
+static void tally(const struct control *c, const struct ctl_node *n)
+{
+    struct ctl_site *s = n->site;
+
+    s->tally++;
+    s->tally_lost += n->life == CTL_LOST;
+    s->tally_witnesses += witness(c, n);
+    s->tally_heard =
+        s->tally_heard || in_grace(c, n) || silence(c, n) <= CONTROL_SUSPECT_MS + CONTROL_BEAT_MS;
+    s->tally_silent = s->tally_silent && !in_grace(c, n) && silence(c, n) >= CONTROL_VERDICT_MS;
+}
+
+static void matrix_make(struct control *c, struct matrix *m)
+{
+    m->votes = sk_xcalloc(c->nsites * c->nsites + 1, 1);
+    for (size_t i = 0; i < c->nsites; i++) {
+        struct ctl_site *s = c->sites[i];
+        s->at = i;
+        s->tally = s->tally_lost = s->tally_witnesses = 0;
+        s->tally_heard = false;
+        s->tally_silent = true;
+    }
+    for (size_t i = 0; i < c->nnodes; i++) {
+        c->nodes[i]->mark_age = c->nodes[i]->mark_own_age = INT64_MAX;
+        c->nodes[i]->mark_own_asked = false;
+        tally(c, c->nodes[i]);
+    }
+    for (size_t i = 0; i < c->nnodes; i++) {
+        if (witness(c, c->nodes[i])) {
+            matrix_add(c, m, c->nodes[i]);
+        }
+    }
+}
+
 static const struct ctl_site *own_site(const struct control *c)
 {
     const struct ctl_node *own = ctl_node(c, sk_str(c->own_node));
@@ -227,18 +254,9 @@ static void freeze_check(struct control *c)
     const struct ctl_site *own = own_site(c);
 
     for (size_t s = 0; s < c->nsites; s++) {
-        bool any = false;
-        bool hears = c->sites[s] == own;
-        for (size_t i = 0; i < c->nnodes; i++) {
-            const struct ctl_node *n = c->nodes[i];
-            if (n->site == c->sites[s]) {
-                any = true;
-                hears = hears || in_grace(c, n) ||
-                        silence(c, n) <= CONTROL_SUSPECT_MS + CONTROL_BEAT_MS;
-            }
-        }
-        total += any;
-        heard += any && hears;
+        const struct ctl_site *site = c->sites[s];
+        total += site->tally > 0;
+        heard += site->tally > 0 && (site == own || site->tally_heard);
     }
     bool frozen = heard * 2 < total;
     if (frozen == c->frozen) {
@@ -262,31 +280,15 @@ static void freeze_check(struct control *c)
 
 static void site_judge(struct control *c, const struct matrix *m, struct ctl_site *s)
 {
-    size_t nodes = 0;
-    size_t lost = 0;
     size_t others = 0;
     size_t silent = 0;
     const struct ctl_site *own = own_site(c);
 
-    for (size_t i = 0; i < c->nnodes; i++) {
-        const struct ctl_node *n = c->nodes[i];
-        if (n->site == s) {
-            if (in_grace(c, n) || silence(c, n) < CONTROL_VERDICT_MS) {
-                return;
-            }
-            nodes++;
-            lost += n->life == CTL_LOST;
-        }
-    }
-    if (nodes == lost) {
-        return; /* nobody is there, or judged already */
+    if (!s->tally_silent || s->tally == s->tally_lost) {
+        return; /* it is heard, nobody is there, or it is judged already */
     }
     for (size_t o = 0; o < c->nsites; o++) {
-        bool any = false;
-        for (size_t i = 0; i < c->nnodes && !any; i++) {
-            any = c->nodes[i]->site == c->sites[o];
-        }
-        if (!any || c->sites[o] == s) {
+        if (c->sites[o]->tally == 0 || c->sites[o] == s) {
             continue;
         }
         uint8_t vote = m->votes[o * c->nsites + s->at];
@@ -308,19 +310,14 @@ static void site_judge(struct control *c, const struct matrix *m, struct ctl_sit
         }
     }
     ctl_note(c, "site_lost", SK_STR(""), sk_str(s->name),
-             "no beat from any of its %zu nodes, and %zu of %zu other sites do not hear it", nodes,
-             silent, others);
+             "no beat from any of its %zu nodes, and %zu of %zu other sites do not hear it",
+             s->tally, silent, others);
 }
 
 static void node_judge(struct control *c, struct ctl_node *n)
 {
-    bool company = false; /* a node of its site that is heard: else the whole site is in question */
-
-    for (size_t i = 0; i < c->nnodes && !company; i++) {
-        const struct ctl_node *peer = c->nodes[i];
-        company = peer != n && peer->site == n->site && witness(c, peer);
-    }
-    if (!company || !n->mark_own_asked || n->mark_own_age < CTL_HEARS_MS ||
+    /* a node of its site that is heard (it is none): else the whole site is in question */
+    if (n->site->tally_witnesses == 0 || !n->mark_own_asked || n->mark_own_age < CTL_HEARS_MS ||
         n->mark_age < CTL_HEARS_MS) {
         return;
     }

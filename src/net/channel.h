@@ -57,14 +57,16 @@ struct net_channel_cfg {
     const char *version;
     int protocol_min, protocol_max; /* 0, 0 = what this version speaks: base/version.h */
     /* zero = the default in brackets */
-    int64_t idle_ms;         /* silence after which a peer is dead [10,000] */
-    int64_t handshake_ms;    /* from accept to hello, or to join [5,000] */
-    int64_t join_answer_ms;  /* from a join to the owner's answer [15,000] */
-    size_t queue_bytes_max;  /* waiting to be sent to one peer [2 MiB] */
-    const char *source;      /* client: local address to connect from; NULL = any */
-    unsigned peers_max;      /* server: connections in all [16,384] */
-    unsigned source_max;     /* server: connections from one address [2,048] */
-    unsigned strangers_max;  /* server: unverified connections from one address [64] */
+    int64_t idle_ms;        /* silence after which a peer is dead [10,000] */
+    int64_t handshake_ms;   /* from accept to hello, or to join [5,000] */
+    int64_t join_answer_ms; /* from a join to the owner's answer [15,000] */
+    size_t queue_bytes_max; /* waiting to be sent to one peer [2 MiB] */
+    const char *source;     /* client: local address to connect from; NULL = any */
+    unsigned peers_max;     /* server: connections in all [16,384] */
+    unsigned source_max;    /* server: connections from one address [2,048] */
+    unsigned strangers_max; /* server: unverified connections from one address [64] */
+    unsigned
+        handshakes_max; /* server: worked on at a time, the others wait at the listener [256] */
     unsigned join_fails_max; /* server: refused joins from one address in a minute [5] */
 };
 

@@ -43,6 +43,7 @@ struct net_peer {
     bool was_full;       /* on_drain is owed */
     bool writing;        /* a uv_write is under way */
     bool shut;           /* our side is shut down */
+    bool shaking;        /* server: counts among the handshakes at a time */
     int64_t deadline_ms; /* of the state; 0 = none */
     int64_t heard_ms, said_ms;
     const char *in; /* bytes from the network that TLS has not taken yet; only during a read */
@@ -81,6 +82,7 @@ struct net_endpoint {
     /* hooks of server.c and client.c */
     void (*peer_up)(struct net_peer *peer);                            /* before on_up */
     void (*peer_end)(struct net_peer *peer, const struct sk_err *why); /* before on_down */
+    void (*peer_swept)(struct net_peer *peer, int64_t now_ms); /* now and then; may be NULL */
     bool (*join_allowed)(struct net_peer *peer, struct sk_err *err);
     void (*release)(struct net_endpoint *ep); /* the last handle has closed */
 };

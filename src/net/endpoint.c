@@ -79,6 +79,9 @@ static void sweep_peer(struct net_peer *peer, int64_t now_ms)
     if (peer->state == NET_CLOSED) {
         return;
     }
+    if (peer->ep->peer_swept) {
+        peer->ep->peer_swept(peer, now_ms);
+    }
     if (peer->deadline_ms && now_ms >= peer->deadline_ms) {
         if (peer->state == NET_LINGER) {
             net_conn_end(peer, NULL);
@@ -157,6 +160,7 @@ static void set_defaults(struct net_channel_cfg *cfg)
     cfg->peers_max = cfg->peers_max ? cfg->peers_max : 16384;
     cfg->source_max = cfg->source_max ? cfg->source_max : 2048;
     cfg->strangers_max = cfg->strangers_max ? cfg->strangers_max : 64;
+    cfg->handshakes_max = cfg->handshakes_max ? cfg->handshakes_max : 256;
     cfg->join_fails_max = cfg->join_fails_max ? cfg->join_fails_max : 5;
 }
 

@@ -14,6 +14,7 @@
 #define SOURCES_MAX 20000
 #define FAIL_WINDOW_MS 60000
 #define BACKLOG 1024
+#define SHAKING_QUIET_MS 500
 
 /* What one address (of IPv6: one /64, which one machine may own whole) has open, and how often a
  * join of it was refused. Kept while there is something to count. */
@@ -32,6 +33,8 @@ struct net_server {
     struct net_peer *by_node;
     struct net_source *sources;
     unsigned strangers;
+    unsigned shaking; /* strangers whose handshake is being worked on */
+    bool has_waiting; /* a connection is left at the listener, and others behind it */
 };
 
 static struct net_server *server_of(struct net_endpoint *ep)
@@ -141,7 +144,45 @@ static int admit(struct net_server *server, struct net_peer *peer, const struct 
     return 0;
 }
 
+/* ---- how many handshakes at a time ----
+ *
+ * When all nodes come at once (control started again) there is work for seconds. Begun all
+ * together, all handshakes would end at the end, and those whose time was over by then would begin
+ * anew: none would ever be through. So only some are worked on, the kernel keeps the others in
+ * line, and who comes out of it is through in a fraction of its time. Who says nothing for a while
+ * does not count: strangers that only hold a connection keep nobody out.
+ */
+
+static void accept_one(struct net_server *server);
+
+static bool may_begin(const struct net_server *server)
+{
+    return server->shaking < server->ep.cfg.handshakes_max;
+}
+
+static void leave_shaking(struct net_peer *peer)
+{
+    struct net_server *server = server_of(peer->ep);
+
+    if (!peer->shaking) {
+        return;
+    }
+    peer->shaking = false;
+    server->shaking--;
+    if (server->has_waiting && !server->ep.freed && may_begin(server)) {
+        server->has_waiting = false;
+        accept_one(server); /* libuv goes on with those behind it */
+    }
+}
+
 /* ---- hooks of the endpoint ---- */
+
+static void peer_swept(struct net_peer *peer, int64_t now_ms)
+{
+    if (now_ms - peer->heard_ms >= SHAKING_QUIET_MS) {
+        leave_shaking(peer);
+    }
+}
 
 static void peer_up(struct net_peer *peer)
 {
@@ -160,6 +201,7 @@ static void peer_up(struct net_peer *peer)
         net_conn_linger(older, &why);
     }
     HASH_ADD(hh, server->by_node, info.cert.node, strlen(peer->info.cert.node), peer);
+    leave_shaking(peer);
 }
 
 static void peer_end(struct net_peer *peer, const struct sk_err *why)
@@ -180,6 +222,7 @@ static void peer_end(struct net_peer *peer, const struct sk_err *why)
         HASH_DEL(server->by_node, peer);
     }
     leave_source(peer);
+    leave_shaking(peer);
 }
 
 static bool join_allowed(struct net_peer *peer, struct sk_err *err)
@@ -197,21 +240,14 @@ static bool join_allowed(struct net_peer *peer, struct sk_err *err)
 
 /* ---- accept ---- */
 
-static void on_connection(uv_stream_t *stream, int status)
+static void accept_one(struct net_server *server)
 {
-    struct net_server *server = stream->data;
     struct sockaddr_storage sa = {0};
-    struct net_peer *peer;
+    struct net_peer *peer = net_conn_new(&server->ep);
     struct sk_err err = {0};
     int len = sizeof(sa);
 
-    if (status < 0) {
-        (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "accept: %s", uv_strerror(status));
-        net_endpoint_note(&server->ep, "?", &err);
-        return;
-    }
-    peer = net_conn_new(&server->ep);
-    if (uv_accept(stream, (uv_stream_t *)&peer->tcp) < 0 ||
+    if (uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)&peer->tcp) < 0 ||
         uv_tcp_getpeername(&peer->tcp, (struct sockaddr *)&sa, &len) < 0) {
         peer->reported = true; /* gone before it was anyone */
         net_conn_end(peer, NULL);
@@ -222,7 +258,24 @@ static void on_connection(uv_stream_t *stream, int status)
         net_conn_end(peer, &err);
         return;
     }
+    peer->shaking = true;
+    server->shaking++;
     net_conn_start(peer, NULL);
+}
+
+static void on_connection(uv_stream_t *stream, int status)
+{
+    struct net_server *server = stream->data;
+    struct sk_err err = {0};
+
+    if (status < 0) {
+        (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "accept: %s", uv_strerror(status));
+        net_endpoint_note(&server->ep, "?", &err);
+    } else if (may_begin(server)) {
+        accept_one(server);
+    } else {
+        server->has_waiting = true; /* libuv listens no more until it is accepted */
+    }
 }
 
 /* ---- life ---- */
@@ -293,6 +346,7 @@ static int server_new(uv_loop_t *loop, const struct net_channel_cfg *cfg, const 
     SK_ASSERT(callbacks->on_up && callbacks->on_frame && callbacks->on_down);
     server->ep.peer_up = peer_up;
     server->ep.peer_end = peer_end;
+    server->ep.peer_swept = peer_swept;
     server->ep.join_allowed = join_allowed;
     server->ep.release = release;
     rc = net_endpoint_init(&server->ep, loop, cfg, callbacks, true, err);

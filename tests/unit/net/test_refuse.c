@@ -489,6 +489,47 @@ static void more_than_allowed(void **state)
     fx_free(w);
 }
 
+/* Only so many handshakes at a time; the others wait in line. Who holds a connection and says
+ * nothing does not keep them there. */
+static void handshakes_in_line(void **state)
+{
+    struct world *w = fx_new();
+    struct raw holds[2];
+    int64_t begun_ms;
+    (void)state;
+    w->cfg.handshakes_max = 2;
+    w->cfg.handshake_ms = 4000;
+    fx_server(w);
+    for (int i = 0; i < 2; i++) {
+        holds[i] = (struct raw){.port = net_server_port(w->server)};
+        fx_raw_start(&holds[i]);
+    }
+    while (net_server_count(w->server) < 2) {
+        fx_for(w, 10);
+    }
+    begun_ms = sys_now_ms();
+    fx_client(w, &w->node, (struct net_channel_cfg){0});
+    fx_for(w, 200);
+    assert_int_equal(net_server_count(w->server), 2);
+    assert_int_equal(w->s.ups, 0);
+    fx_until(w, &w->s.ups, 1);
+    assert_true(sys_now_ms() - begun_ms < 3000);
+    for (int i = 0; i < 2; i++) {
+        fx_raw_end(w, &holds[i]);
+    }
+    w->cfg.handshakes_max = 1; /* the next comes in when the one before is through */
+    net_client_free(w->client);
+    w->client = NULL;
+    net_server_free(w->server);
+    fx_server(w);
+    for (unsigned i = 0; i < 5; i++) {
+        begun_ms = sys_now_ms();
+        twin(w);
+        assert_true(sys_now_ms() - begun_ms < 500);
+    }
+    fx_free(w);
+}
+
 static void notes_are_limited(void **state)
 {
     struct world *w = fx_new();
@@ -527,6 +568,7 @@ int main(void)
         cmocka_unit_test(slow_ones),
         cmocka_unit_test(a_server_that_stays_silent),
         cmocka_unit_test(more_than_allowed),
+        cmocka_unit_test(handshakes_in_line),
         cmocka_unit_test(notes_are_limited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
