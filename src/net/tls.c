@@ -38,10 +38,6 @@ int net_tls_check_info(const struct net_cert_info *info, const struct net_tls_wa
         return sk_err_set(err, SK_ERR_UNAUTHENTICATED, "the certificate of node '%s' has expired",
                           info->node);
     }
-    if (now_ms < info->issued_ms - NET_CERT_BACKDATE_MS) {
-        return sk_err_set(err, SK_ERR_UNAUTHENTICATED,
-                          "the certificate of node '%s' is not yet valid", info->node);
-    }
     return 0;
 }
 
@@ -52,6 +48,10 @@ int net_tls_check(X509 *cert, const struct net_tls_want *want, struct net_cert_i
 
     if (net_x509_info(cert, &info, err) < 0 || net_tls_check_info(&info, want, err) < 0) {
         return SK_ERR_UNAUTHENTICATED;
+    }
+    if (sys_wall_ms() < info.issued_ms - NET_CERT_BACKDATE_MS) {
+        return sk_err_set(err, SK_ERR_UNAUTHENTICATED,
+                          "the certificate of node '%s' is not yet valid", info.node);
     }
     *ret = info;
     return 0;

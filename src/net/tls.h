@@ -31,10 +31,12 @@ struct net_tls_judge {
     char reason[160]; /* why a certificate was refused, "" if OpenSSL knows better */
 };
 
-/* Everything of the certificate that can change after its first handshake, for resumed sessions
- * and live connections: time, revocation; and who it is. */
+/* Everything of the certificate that can change after its first handshake, for resumed sessions:
+ * time, revocation; and who it is. */
 int net_tls_check(X509 *cert, const struct net_tls_want *want, struct net_cert_info *ret,
                   struct sk_err *err);
+/* The same for a live connection, whose certificate was valid once: a clock that is set back does
+ * not make it invalid again. */
 int net_tls_check_info(const struct net_cert_info *info, const struct net_tls_want *want,
                        struct sk_err *err);
 
