@@ -61,7 +61,11 @@ void sk_buf_addstr(struct sk_buf *buf, struct sk_str s)
 
 void sk_buf_addc(struct sk_buf *buf, char c)
 {
-    sk_buf_add(buf, &c, 1);
+    if (buf->len + 1 >= buf->cap) {
+        sk_buf_reserve(buf, 1);
+    }
+    buf->ptr[buf->len++] = c;
+    buf->ptr[buf->len] = '\0';
 }
 
 void sk_buf_printf(struct sk_buf *buf, const char *fmt, ...)

@@ -77,15 +77,30 @@ static void add_escape(struct sk_buf *out, unsigned char c)
     }
 }
 
+/* How much of it, from the start, needs neither an escape nor a look at its encoding. */
+static size_t plain_len(struct sk_str s)
+{
+    size_t i = 0;
+
+    for (; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') {
+            break;
+        }
+    }
+    return i;
+}
+
 /* A JSON string with the escapes that RFC 8785 prescribes; they are the fewest that JSON allows. */
 static void add_string(struct sk_buf *out, struct sk_str s)
 {
     size_t done = 0;
-    bool valid = sk_str_utf8_valid(s);
+    size_t plain = plain_len(s);
+    bool valid = plain == s.len || sk_str_utf8_valid(s);
 
     sk_buf_reserve(out, s.len + 2);
     sk_buf_addc(out, '"');
-    for (size_t i = 0; i < s.len; i++) {
+    for (size_t i = plain; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
         bool stray = false;
         if (c >= 0x80 && !valid) {

@@ -11,13 +11,13 @@ static void save_world(struct pl_state *st, size_t scen, struct pl_undo *undo)
 {
     const struct pl_world *w = st->w;
     if (undo->len == undo->made) {
-        SK_GROW(undo->items, undo->made, undo->cap);
-        struct pl_undo_item *made = &undo->items[undo->made++];
+        SK_GROW(undo->saved, undo->made, undo->cap);
+        struct pl_undo_item *made = &undo->saved[undo->made++];
         made->free = sk_xcalloc(w->nnodes * PL_RES_COUNT + 1, sizeof(*made->free));
         made->alt = sk_xcalloc(w->nreplicas + 1, sizeof(*made->alt));
         made->pool = sk_xcalloc(w->nsites + 1, sizeof(*made->pool));
     }
-    struct pl_undo_item *it = &undo->items[undo->len++];
+    struct pl_undo_item *it = &undo->saved[undo->len++];
     it->scen = scen;
     memcpy(it->free, pl_free(st, scen, 0), w->nnodes * PL_RES_COUNT * sizeof(*it->free));
     memcpy(it->alt, st->alt + scen * w->nreplicas, w->nreplicas * sizeof(*it->alt));
@@ -26,10 +26,15 @@ static void save_world(struct pl_state *st, size_t scen, struct pl_undo *undo)
     }
 }
 
-static void refresh_all(struct pl_state *st)
+static void save_minfree(struct pl_state *st, struct pl_undo *undo)
 {
-    for (size_t n = 0; n < st->w->nnodes; n++) {
-        pl_refresh_minfree(st, (uint32_t)n);
+    size_t cells = st->w->nnodes * PL_RES_COUNT;
+    if (!undo->has_minfree) {
+        if (!undo->minfree) {
+            undo->minfree = sk_xcalloc(cells + 1, sizeof(*undo->minfree));
+        }
+        memcpy(undo->minfree, st->minfree, cells * sizeof(*undo->minfree));
+        undo->has_minfree = true;
     }
 }
 
@@ -37,30 +42,36 @@ void pl_undo_apply(struct pl_state *st, struct pl_undo *undo)
 {
     const struct pl_world *w = st->w;
     for (size_t i = undo->len; i-- > 0;) {
-        struct pl_undo_item *it = &undo->items[i];
+        struct pl_undo_item *it = &undo->saved[i];
         memcpy(pl_free(st, it->scen, 0), it->free, w->nnodes * PL_RES_COUNT * sizeof(*it->free));
         memcpy(st->alt + it->scen * w->nreplicas, it->alt, w->nreplicas * sizeof(*it->alt));
         if (w->pooled) {
             memcpy(st->pool + it->scen * w->nsites, it->pool, w->nsites * sizeof(*it->pool));
         }
     }
-    if (undo->len > 0) {
-        refresh_all(st);
+    if (undo->has_minfree) {
+        memcpy(st->minfree, undo->minfree, w->nnodes * PL_RES_COUNT * sizeof(*undo->minfree));
+    }
+    if (undo->len > 0) { /* counted as if it were worked out */
+        st->work += 3 * w->nscens * w->nnodes;
     }
 }
 
 void pl_undo_clear(struct pl_undo *undo)
 {
     undo->len = 0;
+    undo->has_minfree = false;
 }
 
 void pl_undo_release(struct pl_undo *undo)
 {
     for (size_t i = 0; i < undo->made; i++) {
-        free(undo->items[i].free);
-        free(undo->items[i].alt);
-        free(undo->items[i].pool);
+        free(undo->saved[i].free);
+        free(undo->saved[i].alt);
+        free(undo->saved[i].pool);
     }
+    free(undo->saved);
+    free(undo->minfree);
     free(undo->items);
     *undo = (struct pl_undo){0};
 }
@@ -277,12 +288,10 @@ static int cmp_items(const void *a, const void *b)
     return x->s->index < y->s->index ? -1 : x->s->index > y->s->index;
 }
 
-static size_t gather(struct pl_state *st, size_t scen, struct pl_item **ret_items)
+static size_t gather(struct pl_state *st, size_t scen, struct pl_undo *undo)
 {
     const struct pl_world *w = st->w;
-    struct pl_item *items = NULL;
     size_t len = 0;
-    size_t cap = 0;
     for (size_t i = 0; i < w->nsvcs; i++) {
         const struct pl_svc *s = &w->svcs[i];
         if (!st->placed[i] || !pl_wants_refit(s, &w->scens[scen], st->goals[i])) {
@@ -294,58 +303,98 @@ static size_t gather(struct pl_state *st, size_t scen, struct pl_item **ret_item
         }
         if (lost > 0) {
             drop_alt(st, scen, s);
-            SK_GROW(items, len, cap);
-            items[len++] =
+            SK_GROW(undo->items, len, undo->items_cap);
+            undo->items[len++] =
                 (struct pl_item){.s = s, .lost = lost, .far = pl_refit_far_matters(st, scen, s)};
         }
     }
     st->work += w->nreplicas;
-    *ret_items = items;
     return len;
 }
 
-bool pl_refit_all(struct pl_state *st, size_t scen, uint64_t effort, struct pl_undo *undo)
+/* True if they stood in another order before, or for the first time. */
+static bool pack_order(const struct pl_state *st, size_t scen, struct pl_item *items, size_t n,
+                       int order)
 {
-    save_world(st, scen, undo);
-    sk_autofree struct pl_item *items = NULL;
-    size_t n = gather(st, scen, &items);
+    if (n < 2 && order > 0) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        items[i].was = i;
+        items[i].key = item_key(st, scen, items[i].s, order);
+    }
+    if (n < 32) {
+        sort_items(items, n);
+    } else {
+        qsort(items, n, sizeof(*items), cmp_items);
+    }
+    bool moved = order == 0;
+    for (size_t i = 0; i < n && !moved; i++) {
+        moved = items[i].was != i;
+    }
+    return moved;
+}
+
+static bool pack(struct pl_state *st, size_t scen, const struct pl_item *items, size_t n)
+{
+    bool fits = true;
+    for (size_t i = 0; i < n && fits; i++) {
+        fits = pl_refit_one(st, scen, items[i].s);
+    }
+    for (size_t i = 0; i < n && !fits; i++) {
+        drop_alt(st, scen, items[i].s);
+    }
+    return fits;
+}
+
+/* Greedily, in three orders. The same order again would fail again: it counts, and is not tried. */
+static bool pack_greedily(struct pl_state *st, size_t scen, struct pl_item *items, size_t n)
+{
+    uint64_t cost = 0;
+    for (int order = 0; order < 3; order++) {
+        if (!pack_order(st, scen, items, n, order)) {
+            st->work += cost;
+            continue;
+        }
+        uint64_t before = st->work;
+        if (pack(st, scen, items, n)) {
+            return true;
+        }
+        cost = st->work - before;
+    }
+    return false;
+}
+
+static bool all_have_room(const struct pl_state *st, size_t scen)
+{
     bool ok = true;
     for (size_t i = 0; i < st->w->nnodes && ok; i++) {
         const int64_t *f = pl_free(st, scen, (uint32_t)i);
         ok = f[PL_CPUS] >= 0 && f[PL_MEMORY] >= 0 && f[PL_DISK] >= 0;
     }
-    if (!ok) {
+    return ok;
+}
+
+bool pl_refit_all(struct pl_state *st, size_t scen, uint64_t effort, struct pl_undo *undo)
+{
+    save_world(st, scen, undo);
+    size_t n = gather(st, scen, undo);
+    if (!all_have_room(st, scen)) {
         return false;
     }
-    bool fits = false;
-    for (int order = 0; order < 3 && !fits; order++) {
-        for (size_t i = 0; i < n; i++) {
-            items[i].key = item_key(st, scen, items[i].s, order);
-        }
-        if (n < 32) {
-            sort_items(items, n);
-        } else {
-            qsort(items, n, sizeof(*items), cmp_items);
-        }
-        fits = true;
-        for (size_t i = 0; i < n && fits; i++) {
-            fits = pl_refit_one(st, scen, items[i].s);
-        }
-        if (!fits) {
-            for (size_t i = 0; i < n; i++) {
-                drop_alt(st, scen, items[i].s);
-            }
-        }
-    }
+    bool fits = pack_greedily(st, scen, undo->items, n);
     if (!fits && effort > 0) {
-        enum pl_found found = pl_refit_search(st, scen, items, n, effort);
+        enum pl_found found = pl_refit_search(st, scen, undo->items, n, effort);
         fits = found == PL_FOUND;
         st->gave_up = st->gave_up || found == PL_GAVE_UP;
     } else if (!fits) {
         st->gave_up = true;
     }
     if (fits) {
-        refresh_all(st);
+        save_minfree(st, undo);
+        for (size_t i = 0; i < st->w->nnodes; i++) {
+            pl_refresh_minfree(st, (uint32_t)i);
+        }
     }
     return fits;
 }

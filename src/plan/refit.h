@@ -9,14 +9,19 @@
  * never move; the others may be packed in any way.
  */
 
-/* Worlds as they were, to put back when a later world has no room. */
+/* Worlds as they were, to put back when a later world has no room, and minfree with them. */
+struct pl_item;
 struct pl_undo {
     struct pl_undo_item {
         size_t scen;
         int64_t *free, *pool;
         uint32_t *alt;
-    } * items;
+    } * saved;
     size_t len, made, cap; /* saved; ever made, whose memory is used again; room */
+    int64_t *minfree;
+    bool has_minfree;      /* it was changed since pl_undo_clear() */
+    struct pl_item *items; /* of pl_refit_all() alone: used again */
+    size_t items_cap;
 };
 void pl_undo_apply(struct pl_state *st, struct pl_undo *undo);
 void pl_undo_clear(struct pl_undo *undo); /* for the next attempt in the same world */

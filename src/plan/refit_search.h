@@ -10,6 +10,7 @@ struct pl_item {
     uint32_t lost;
     bool far; /* all are lost, and where they go must be near enough */
     double key;
+    size_t was; /* where it stood in the order before */
 };
 
 enum pl_found { PL_FOUND, PL_PROVED_NONE, PL_GAVE_UP };

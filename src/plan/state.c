@@ -81,9 +81,9 @@ void pl_state_copy(struct pl_state *to, const struct pl_state *from)
     to->gave_up = from->gave_up;
 }
 
-/* Adds (sign 1: gives room back) or takes (sign -1) one replica; false if there is less than none
- * left afterwards. */
-static bool use(struct pl_state *st, size_t scen, uint32_t node, const int64_t *need, int sign)
+/* Adds (sign 1: gives room back) or takes (sign -1) so much; false if there is less than none left
+ * afterwards. */
+static bool use(struct pl_state *st, size_t scen, uint32_t node, const int64_t *need, int64_t sign)
 {
     int64_t *f = pl_free(st, scen, node);
     bool ok = true;
@@ -140,27 +140,43 @@ static void refresh_later(struct pl_state *st, uint32_t node)
     st->work += 3 * st->w->nscens;
 }
 
-/* Uses or gives back what the service holds in every world; true if nothing is overdrawn. Worlds
- * that are overdrawn get their bit in `dirty` (NULL when giving back). */
-static bool apply(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes, int sign,
-                  bool *dirty)
+/* Uses (sign -1) or gives back what the service holds where it is, in every world that has not lost
+ * it there. Worlds that are overdrawn get their bit in `dirty` (NULL when giving back): as room
+ * only shrinks, those are the same whether replicas of one node are taken together or one by one.
+ */
+static void apply_kept(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes, int sign,
+                       bool *dirty)
 {
     const struct pl_world *w = st->w;
-    const int64_t *need = s->shape->need;
-    bool ok = true;
-    for (size_t k = 0; k < w->nscens; k++) {
-        const uint32_t *alt = st->alt + k * w->nreplicas + s->replica0;
-        const bool *lost = w->scens[k].lost;
-        for (uint32_t r = 0; r < s->replicas; r++) {
-            uint32_t at = lost[w->nodes[nodes[r]].site] ? alt[r] : nodes[r];
-            if (at != PL_NONE && !use(st, k, at, need, sign) && dirty) {
+    for (uint32_t r = 0; r < s->replicas;) {
+        uint32_t node = nodes[r];
+        uint32_t site = w->nodes[node].site;
+        int64_t count = 0;
+        for (; r < s->replicas && nodes[r] == node; r++) {
+            count++;
+        }
+        for (size_t k = 0; k < w->nscens; k++) {
+            if (!w->scens[k].lost[site] && !use(st, k, node, s->shape->need, sign * count) &&
+                dirty) {
                 dirty[k] = true;
-                ok = false;
             }
         }
     }
     st->work += 4 * w->nscens * s->replicas;
-    return ok;
+}
+
+/* The same for where its lost replicas went. */
+static void apply_alt(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes, int sign)
+{
+    const struct pl_world *w = st->w;
+    for (size_t k = 1; k < w->nscens; k++) {
+        const uint32_t *alt = st->alt + k * w->nreplicas + s->replica0;
+        for (uint32_t r = 0; r < s->replicas; r++) {
+            if (alt[r] != PL_NONE && w->scens[k].lost[w->nodes[nodes[r]].site]) {
+                (void)use(st, k, alt[r], s->shape->need, sign); /* it had room there */
+            }
+        }
+    }
 }
 
 static void refresh_svc(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes)
@@ -181,17 +197,42 @@ static void refresh_svc(struct pl_state *st, const struct pl_svc *s, const uint3
     }
 }
 
-static void undo_put(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes)
+/* What refresh_svc() counts, where minfree is put back as it was. */
+static void count_refresh(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes)
 {
     const struct pl_world *w = st->w;
-    apply(st, s, nodes, 1, NULL);
-    refresh_svc(st, s, nodes);
+    uint64_t named = 0;
+    for (uint32_t r = 0; r < s->replicas; r++) {
+        named += r == 0 || nodes[r] != nodes[r - 1];
+    }
+    for (size_t k = 1; k < w->nscens; k++) {
+        const uint32_t *alt = st->alt + k * w->nreplicas + s->replica0;
+        for (uint32_t r = 0; r < s->replicas; r++) {
+            named += alt[r] != PL_NONE;
+        }
+    }
+    st->work += named * 3 * w->nscens;
+}
+
+static void forget(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes)
+{
+    const struct pl_world *w = st->w;
+    apply_kept(st, s, nodes, 1, NULL);
+    apply_alt(st, s, nodes, 1);
     for (size_t k = 0; k < w->nscens; k++) {
         memset(st->alt + k * w->nreplicas + s->replica0, 0xff, s->replicas * sizeof(*st->alt));
     }
     memset(st->place + s->replica0, 0xff, s->replicas * sizeof(*st->place));
     st->placed[s->index] = false;
     st->goals[s->index] = false;
+}
+
+/* All is as it was before pl_state_put(): minfree too, which was settled then. */
+static void undo_put(struct pl_state *st, const struct pl_svc *s, const uint32_t *nodes)
+{
+    pl_undo_apply(st, st->undo);
+    count_refresh(st, s, nodes);
+    forget(st, s, nodes);
 }
 
 bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool goals,
@@ -206,13 +247,13 @@ bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool
     memcpy(st->place + s->replica0, nodes, s->replicas * sizeof(*nodes));
     st->placed[svc] = true;
     st->goals[svc] = goals;
-    apply(st, s, nodes, -1, dirty);
+    pl_undo_clear(st->undo);
+    apply_kept(st, s, nodes, -1, dirty); /* nothing is replaced yet */
     if (dirty[0]) {
         undo_put(st, s, nodes);
         return false;
     }
     bool ok = true;
-    pl_undo_clear(st->undo);
     for (size_t k = 1; k < w->nscens && ok; k++) {
         if (!dirty[k] && pl_wants_refit(s, &w->scens[k], goals)) {
             dirty[k] = !pl_refit_one(st, k, s);
@@ -222,7 +263,6 @@ bool pl_state_put(struct pl_state *st, uint32_t svc, const uint32_t *nodes, bool
         }
     }
     if (!ok) {
-        pl_undo_apply(st, st->undo);
         undo_put(st, s, nodes);
     } else {
         refresh_svc(st, s, nodes);
@@ -240,7 +280,8 @@ void pl_state_take(struct pl_state *st, uint32_t svc)
     SK_ASSERT(st->placed[svc]);
     sk_autofree uint32_t *nodes = sk_xcalloc((size_t)s->replicas + 1, sizeof(*nodes));
     memcpy(nodes, st->place + s->replica0, s->replicas * sizeof(*nodes));
-    undo_put(st, s, nodes);
+    refresh_svc(st, s, nodes);
+    forget(st, s, nodes);
 }
 
 void pl_state_save(const struct pl_state *st, uint32_t svc, struct pl_saved *saved)
@@ -271,7 +312,8 @@ void pl_state_restore(struct pl_state *st, uint32_t svc, const struct pl_saved *
     st->placed[svc] = true;
     st->goals[svc] = saved->goals;
     st->cost[svc] = saved->cost;
-    apply(st, s, saved->place, -1, NULL);
+    apply_kept(st, s, saved->place, -1, NULL);
+    apply_alt(st, s, saved->place, -1);
     refresh_svc(st, s, saved->place);
 }
 
