@@ -3,11 +3,14 @@
 """`skerry control replace`: of a control node that lives, of the one that leads, of one whose server is gone for good.
 
 Somebody writes all the while; work goes on untouched. Afterwards three control nodes are in order and each knows where the
-state is; one more may be lost; all may be switched off and on; the dead one returns and is none any more. Root, etcd.
+state is; one more may be lost; all may be switched off and on; the dead one returns and is none any more. Then five, then one,
+under load. Root, etcd.
 """
 import os
+import subprocess
 import time
 
+from asker import Asker
 from cluster import SLOW, Failed, in_turn, main, wait_until
 from exclusive import Words
 from several import Several, Writer, or_skip, work
@@ -149,6 +152,52 @@ def returns(c, r):
     r.check("it says that it decides nothing", code != 0, err)
 
 
+def doors(c):
+    """The replicas of web, once each answers."""
+    found = [(i["address"], i["port"]) for i in c.ps() if i["service"] == "web"]
+    argv = c.nodes["waw-1"].prefix_argv + ["curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code} "]
+    for host, port in found:
+        wait_until("a replica answers", lambda h=host, p=port: subprocess.run(
+            argv + [f"http://{h}:{p}/"], capture_output=True, text=True, check=False).stdout.strip() == "200", 20)
+    return found
+
+
+def five(c, r):
+    """Five of them, of which two may be lost; then one, of which none may be: users and writers go on."""
+    wait_until("all nodes are there", lambda: c.whole(c.members[0]), 30)
+    c.hub = c.nodes[c.leader(c.members)]
+    before, epoch = c.workloads(), c.words.read()["epoch"]
+    everybody = sorted(c.nodes)
+    writer = Writer(c, everybody, "waw-1")
+    with Asker(c.nodes["waw-1"], doors(c), 50) as load:
+        writer.start()
+        began = time.monotonic()
+        out = c.local(c.hub, "control", "grow", "--members", "5", timeout=150)
+        r.check("five: grown", out[0] == 0, out)
+        took = time.monotonic() - began
+        c.sound(r, "five", everybody)
+        to = next(n for n in everybody if n != c.leader(everybody))
+        began = time.monotonic()
+        out = c.local(c.nodes[to], "control", "shrink", "--to", to, timeout=150)
+        r.check("one: shrunk", out[0] == 0, out)
+        print(f"   five after {took:.1f} s, {to} alone after {time.monotonic() - began:.1f} s", flush=True)
+        c.hub = c.nodes[to]
+        got = c.get("control", "status")
+        r.equal("one: where it was wanted", (got["store"], [m["node"] for m in got["members"]], got["leader"]["node"]), ("sqlite", [to], to))
+        for name in everybody:
+            if name != to:
+                wait_until(f"nothing of a control node is left on {name}", lambda n=name: ended(c, n), 30)
+        wait_until("one: its key is a file again", lambda: c.get("control", "status")["keys"]["form"] == "file", 20)
+        writer.end()
+    print(f"   {load.count} requests, {writer.acked} writes, longest pause {writer.longest:.1f} s, refused {writer.refused[:3]}", flush=True)
+    r.equal("five, one: no request failed", (load.failed, load.count > 100), ([], True))
+    r.check("five, one: it was written meanwhile", writer.acked > 5, writer.refused)
+    r.equal("five, one: nothing acknowledged is lost", writer.lost(to), 0)
+    r.equal("five, one: no work was touched", c.workloads(), before)
+    r.equal("five, one: the worker keeps its epoch", c.words.read()["epoch"], epoch)
+    r.check("never two workers at a time", not c.words.broken, c.words.broken)
+
+
 def replace(r):
     or_skip()
     with Several(SITES) as c:
@@ -160,7 +209,7 @@ def replace(r):
         except Failed:
             c.failed = True
             raise
-        in_turn((standby, leader, refused, gone, one_more, off_and_on, own_member_lost, returns), c, r)
+        in_turn((standby, leader, refused, gone, one_more, off_and_on, own_member_lost, returns, five), c, r)
 
 
 if __name__ == "__main__":
