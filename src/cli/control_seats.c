@@ -170,6 +170,9 @@ static int put_file(const struct cli *cli, const char *option, const char *key, 
     if (r == 0) {
         sk_jw_kstr(w, key, sk_buf_str(&text));
         explicit_bzero(text.ptr, text.cap);
+    } else {
+        err->code = SK_ERR_USAGE;
+        r = sk_err_wrap(err, "--%s", option);
     }
     sk_buf_release(&text);
     return r;

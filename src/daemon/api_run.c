@@ -174,10 +174,11 @@ void api_run_seats(struct host *host, struct api_call *call)
 
 void api_run_grow(struct host *host, struct api_call *call)
 {
-    if (call->pems[0].len > 0 && host_keep_etcd(host, call->pems, &call->err) < 0) {
-        return;
+    if (call->pems[0].len > 0 && !host_form(host)->etcd) {
+        host_grow_to(host, call);
+    } else {
+        api_run_request(host, call); /* over an etcd already: refused there */
     }
-    api_run_request(host, call);
 }
 
 void api_run_request(struct host *host, struct api_call *call)

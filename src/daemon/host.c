@@ -354,11 +354,6 @@ const struct state_form *host_form(const struct host *host)
     return state_form(host->state);
 }
 
-int host_keep_etcd(struct host *host, const struct sk_str pems[3], struct sk_err *err)
-{
-    return mover_keep_etcd(host->mover, pems, err);
-}
-
 /* ---- the planner's worker ---- */
 
 static void plan_run(struct sys_job *base)
@@ -475,6 +470,43 @@ static void look_at_etcd(struct host *host)
     size_t count = control_members(host->control, members);
 
     health_ask(host->health, state_form(host->state), members, count, true, on_etcd_seen, host);
+}
+
+struct grow_wait {
+    struct host *host;
+    uint64_t request;
+};
+
+static void on_tried(void *ctx, const struct sk_err *err)
+{
+    struct grow_wait *wait = ctx;
+    struct host *host = wait->host;
+    struct pending *p = NULL;
+
+    HASH_FIND(hh, host->pending, &wait->request, sizeof(wait->request), p);
+    if (p != NULL && err->code != 0) {
+        answer(host, wait->request, err, SK_STR(""));
+    } else if (p != NULL) { /* else the daemon is stopping, and it was told so */
+        struct control_event ev = {.kind = CONTROL_EV_REQUEST, .u.request = p->call->request};
+        host_step(host, &ev);
+    }
+    free(wait);
+}
+
+void host_grow_to(struct host *host, struct api_call *call)
+{
+    const struct control_request *req = &call->request;
+    struct grow_wait *wait = sk_xcalloc(1, sizeof(*wait));
+
+    *wait = (struct grow_wait){host, host_next_request(host)};
+    if (mover_try_etcd(host->mover, req->u.seats.endpoints, req->u.seats.nendpoints, call->pems,
+                       on_tried, wait, &call->err) < 0) {
+        free(wait);
+        return;
+    }
+    call->request.id = wait->request;
+    call->request.who = call->who;
+    host_await(host, wait->request, call);
 }
 
 /* Readers that left; with no event for long, nothing else would notice. */

@@ -74,8 +74,9 @@ void host_step(struct host *host, struct control_event *event);
 
 /* Answers GET /v1/control, when the members of etcd were asked how they are. */
 void host_control_status(struct host *host, struct api_call *call);
-/* Keeps CA, certificate and key of an etcd of the operator's own, for a grow to it. */
-int host_keep_etcd(struct host *host, const struct sk_str pems[3], struct sk_err *err);
+/* A grow to an etcd of the operator's own: keeps its CA, certificate and key, tries it, and asks
+ * control only if it does. Answers the call. */
+void host_grow_to(struct host *host, struct api_call *call);
 
 /* Keeps a call until its REPLY comes; takes over the caller's reference. */
 void host_await(struct host *host, uint64_t request, struct api_call *call);

@@ -16,6 +16,7 @@
 #define RECORD "/skerry/v1/control"
 #define MOVING "/skerry/v1/moving"
 #define SETTLE_TRIES 3
+#define TRY_MS 3000
 #define PATH_SIZE 1024
 
 static void path_of(char *out, const char *dir, const char *name)
@@ -111,6 +112,68 @@ static int commit_etcd(const struct move *m, struct store *etcd, struct sk_err *
     return rc;
 }
 
+/* A state that others live by is never written over. One that was moved away from here, or was only
+ * copied by a try before, is nobody's. */
+static int refuse_foreign(struct store *etcd, struct sk_str id, struct sk_err *err)
+{
+    struct sk_arena *arena = sk_arena_new();
+    struct sk_str store = SK_STR("");
+    struct sk_str token = SK_STR("");
+    struct sk_str moved_to = SK_STR("");
+    int rc = record_says(etcd, "store", arena, &store, err);
+
+    rc = rc < 0 ? rc : record_says(etcd, "token", arena, &token, err);
+    rc = rc < 0 ? rc : record_says(etcd, "moved_to", arena, &moved_to, err);
+    if (rc == 0 && sk_str_is(store, "etcd") && moved_to.len == 0 && !sk_str_eq(token, id)) {
+        (void)sk_err_set(err, SK_ERR_INPUT, "that etcd holds the state of a cluster already");
+        rc = sk_err_fix(err, "if nobody lives by it any more: etcdctl del --prefix /skerry/");
+    }
+    sk_arena_free(arena);
+    return rc;
+}
+
+static int try_members(const struct store_etcd *options, struct sk_err *err)
+{
+    struct store_etcd_admin *admin = NULL;
+    int rc = store_etcd_admin_new(options, &admin, err);
+
+    for (size_t i = 0; i < options->nendpoints && rc == 0; i++) {
+        struct store_etcd_status status;
+        rc = store_etcd_status(admin, i, &status, err);
+        if (rc == 0 && status.leader[0] == '\0') {
+            rc = sk_err_set(err, SK_ERR_INPUT, "'%s' knows no leader: it has no majority",
+                            options->endpoints[i]);
+        }
+    }
+    store_etcd_admin_free(admin);
+    return rc;
+}
+
+int move_try(const char *dir, const struct state_form *form, struct sk_err *err)
+{
+    char paths[3][2 * STATE_PATH_SIZE];
+    const char *urls[STORE_ETCD_ENDPOINTS_MAX];
+    struct store_etcd options;
+    struct store *etcd = NULL;
+    struct sk_err why = {0};
+    int rc;
+
+    state_form_options(dir, form, paths, urls, &options);
+    options.attempt_ms = options.deadline_ms = TRY_MS;
+    rc = try_members(&options, &why);
+    rc = rc < 0 ? rc : state_form_open(dir, form, TRY_MS, &etcd, &why);
+    rc = rc < 0 ? rc : refuse_foreign(etcd, SK_STR(""), &why);
+    store_close(etcd);
+    if (rc < 0) {
+        (void)sk_err_set(err, SK_ERR_INPUT, "etcd cannot be grown to: %s", why.msg);
+        (void)sk_err_fix(err, "%s",
+                         why.fix[0] ? why.fix
+                                    : "see that --etcd, --etcd-ca, --etcd-cert and --etcd-key are "
+                                      "those of an etcd that runs; nothing was changed");
+    }
+    return rc < 0 ? SK_ERR_INPUT : 0;
+}
+
 static int copy_to_etcd(const struct move *m, struct store *from, struct store *etcd,
                         struct sk_err *err)
 {
@@ -143,6 +206,7 @@ static enum control_move_result to_etcd(const struct move *m, struct store *from
 
     form_make(m, &form);
     rc = state_form_open(m->dir, &form, 0, &etcd, err);
+    rc = rc < 0 ? rc : refuse_foreign(etcd, m->id, err);
     /* whatever a try before has under way compares the revision, and fails from here on */
     rc = rc < 0 ? rc : put(etcd, NULL, MOVING, fence, &rev, err);
     rc = rc < 0 ? rc : record_says(etcd, "token", arena, &token, err);

@@ -30,6 +30,10 @@ struct move {
 enum control_move_result move_run(const struct move *move, struct store *from,
                                   struct state_form *ret_form, struct store **ret_fresh,
                                   struct sk_err *err);
+/* Whether the operator's own etcd can be grown to, before anything is begun: each of the endpoints
+ * answers and knows a leader, it may be read, and no other cluster's state lives there. `form` is
+ * that etcd's. SK_ERR_INPUT names what is wrong. */
+int move_try(const char *dir, const struct state_form *form, struct sk_err *err);
 /* What SQLite left behind, once it is closed: renamed, never opened again. */
 void move_put_aside(const char *dir, struct sk_str id);
 

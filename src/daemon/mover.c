@@ -186,9 +186,58 @@ void mover_etcd(struct mover *mover, const struct control_command *cmd)
     SK_ASSERT(sys_worker_submit(mover->worker, &job->job)); /* one at a time */
 }
 
-int mover_keep_etcd(struct mover *mover, const struct sk_str pems[3], struct sk_err *err)
+struct try_job {
+    struct sys_job job;
+    char dir[450];
+    struct state_form form;
+    mover_tried_fn *done;
+    void *ctx;
+    struct sk_err err;
+};
+
+static void try_run(struct sys_job *base)
 {
-    return seat_external_keep(mover->dir, pems, err);
+    struct try_job *job = (struct try_job *)base;
+
+    if (move_try(job->dir, &job->form, &job->err) < 0) {
+        seat_external_drop(job->dir);
+    }
+}
+
+static void try_done(struct sys_job *base)
+{
+    struct try_job *job = (struct try_job *)base;
+
+    job->done(job->ctx, &job->err);
+    free(job);
+}
+
+int mover_try_etcd(struct mover *mover, const struct sk_str *endpoints, size_t count,
+                   const struct sk_str pems[3], mover_tried_fn *done, void *ctx, struct sk_err *err)
+{
+    struct try_job *job = sk_xcalloc(1, sizeof(*job));
+    int rc = seat_external_keep(mover->dir, pems, err);
+
+    job->job = (struct sys_job){try_run, try_done};
+    job->form.etcd = true;
+    for (size_t i = 0; i < count && i < STORE_ETCD_ENDPOINTS_MAX; i++) {
+        (void)snprintf(job->form.endpoints[job->form.nendpoints++], STATE_URL_SIZE, "%.*s",
+                       SK_PRI(endpoints[i]));
+    }
+    (void)snprintf(job->form.root, sizeof(job->form.root), "/skerry");
+    (void)snprintf(job->form.ca, sizeof(job->form.ca), "external/ca.pem");
+    (void)snprintf(job->form.cert, sizeof(job->form.cert), "external/member.pem");
+    (void)snprintf(job->form.key, sizeof(job->form.key), "external/member.key");
+    (void)snprintf(job->dir, sizeof(job->dir), "%s", mover->dir);
+    job->done = done;
+    job->ctx = ctx;
+    if (rc == 0 && !sys_worker_submit(mover->worker, &job->job)) {
+        rc = sk_err_set(err, SK_ERR_UNAVAILABLE, "too much is under way; try again");
+    }
+    if (rc < 0) {
+        free(job);
+    }
+    return rc;
 }
 
 /* ---- life ---- */

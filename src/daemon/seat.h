@@ -69,6 +69,7 @@ int seat_secrets_take(const char *control_dir, const struct sk_node *frame, bool
                       struct sk_err *err);
 /* CA, certificate and key of an operator's own etcd, until they are granted. */
 int seat_external_keep(const char *control_dir, const struct sk_str pems[3], struct sk_err *err);
+void seat_external_drop(const char *control_dir);
 /* etcd's certificate of this node: a new one when the present one is half over. `vault`: an open
  * one, or NULL: that of the folder is opened. */
 int seat_certificate(const struct vault *vault, const char *control_dir,

@@ -152,6 +152,17 @@ int seat_external_keep(const char *control_dir, const struct sk_str pems[3], str
     return r;
 }
 
+void seat_external_drop(const char *control_dir)
+{
+    static const char *const names[] = {"/ca.pem", "/member.pem", "/member.key", ""};
+    char path[600];
+
+    for (size_t i = 0; i < SK_ARRAY_LEN(names); i++) {
+        (void)snprintf(path, sizeof(path), "%s/external%s", control_dir, names[i]);
+        (void)remove(path); /* the next try writes over what is left */
+    }
+}
+
 /* ---- taking them ---- */
 
 static int take_one(const char *dir, const char *name, struct sk_str text, struct sk_err *err)
