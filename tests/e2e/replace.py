@@ -7,13 +7,12 @@ state is; one more may be lost; all may be switched off and on; the dead one ret
 under load. Root, etcd.
 """
 import os
-import subprocess
 import time
 
 from asker import Asker
 from cluster import SLOW, Failed, in_turn, main, wait_until
 from exclusive import Words
-from several import Several, Writer, or_skip, work
+from several import Several, Writer, doors, or_skip, work
 
 SITES = {"fra": ["fra-1"], "ams": ["ams-1"], "par": ["par-1"], "lon": ["lon-1"], "waw": ["waw-1"]}
 
@@ -152,16 +151,6 @@ def returns(c, r):
     r.check("it says that it decides nothing", code != 0, err)
 
 
-def doors(c):
-    """The replicas of web, once each answers."""
-    found = [(i["address"], i["port"]) for i in c.ps() if i["service"] == "web"]
-    argv = c.nodes["waw-1"].prefix_argv + ["curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code} "]
-    for host, port in found:
-        wait_until("a replica answers", lambda h=host, p=port: subprocess.run(
-            argv + [f"http://{h}:{p}/"], capture_output=True, text=True, check=False).stdout.strip() == "200", 20)
-    return found
-
-
 def five(c, r):
     """Five of them, of which two may be lost; then one, of which none may be: users and writers go on."""
     wait_until("all nodes are there", lambda: c.whole(c.members[0]), 30)
@@ -169,7 +158,7 @@ def five(c, r):
     before, epoch = c.workloads(), c.words.read()["epoch"]
     everybody = sorted(c.nodes)
     writer = Writer(c, everybody, "waw-1")
-    with Asker(c.nodes["waw-1"], doors(c), 50) as load:
+    with Asker(c.nodes["waw-1"], doors(c, "waw-1"), 50) as load:
         writer.start()
         began = time.monotonic()
         out = c.local(c.hub, "control", "grow", "--members", "5", timeout=150)

@@ -160,6 +160,16 @@ class Several(Lab):
         self.nodes[name].start()
 
 
+def doors(c, at):
+    """Where the replicas of web are, once each answers node `at`."""
+    found = [(i["address"], i["port"]) for i in c.ps() if i["service"] == "web"]
+    argv = c.nodes[at].prefix_argv + ["curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code} "]
+    for host, port in found:
+        wait_until("a replica answers", lambda h=host, p=port: subprocess.run(
+            argv + [f"http://{h}:{p}/"], capture_output=True, text=True, check=False).stdout.strip() == "200", 20)
+    return found
+
+
 class Writer(threading.Thread):
     """Sets a numbered label of a node without much pause, at whoever takes it; remembers what was acknowledged."""
 
