@@ -285,7 +285,7 @@ static void pause_something(struct sim *s)
                         : "both processes",
             n->name, (double)until / 1e6);
     (void)sim_check_trial(s, SIM_T_PAUSE, sim_index(s, n));
-    sim_trouble(s, sim_index(s, n));
+    n->trouble_us = until > n->trouble_us ? until : n->trouble_us; /* it lasts until then */
     if (what != 1 && n->daemon_up && until > n->daemon_pause_us) {
         n->daemon_pause_us = until;
     }
