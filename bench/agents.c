@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -23,17 +24,20 @@
 #include "daemon/config.h"
 #include "daemon/frames.h"
 #include "daemon/vault.h"
+#include "net/bulk.h"
 #include "net/channel.h"
 #include "net/identity.h"
 #include "net/pulse.h"
 #include "store/store.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/table.h"
 
 #define COUNT_MAX 10000
 #define TICK_MS 5
 #define BEAT_MS 250
 #define OPS 400
+#define BATCH 32
 #define PEM_MAX (64 * 1024 * 1024)
 
 struct agent {
@@ -42,17 +46,23 @@ struct agent {
     struct net_peer *peer;
     struct net_pulse pulse;
     struct sockaddr_storage to;
-    int64_t seq, assign_rev, obs_rev;
+    int64_t seq, assign_rev, obs_rev, said_assign, said_obs;
+    int64_t answered_ms, steady_ms;
+    unsigned beats;
+    uint64_t running;
     bool has_pulse, pulse_next;
+    UT_hash_handle hh; /* by session, while has_pulse */
 };
 
-static struct agent *agents;
+static struct agent *agents, *by_session;
+static struct net_bulk *bulk;
 static int64_t count;
 static uv_loop_t loop;
 static uv_udp_t udp;
 static uint8_t datagram[NET_PULSE_BYTES_MAX];
 static struct {
-    uint64_t up, ups, resumed, refused, beats, datagrams, answers, assigns, assign_bytes, instances;
+    uint64_t up, ups, resumed, refused, beats, datagrams, answers, assigns, assign_bytes, running,
+        hurried;
 } sum;
 
 static void die(const char *what, const struct sk_err *err)
@@ -212,18 +222,65 @@ static void send_beat(struct agent *a)
     write_beat(a, &json);
     sum.beats += net_send(a->peer, sk_buf_str(&json), NULL) == 0;
     sk_buf_release(&json);
+    a->said_assign = a->assign_rev;
+    a->said_obs = a->obs_rev;
+}
+
+/* As src/daemon/member.c does it. */
+static void send_due_beat(struct agent *a)
+{
+    bool calm = a->has_pulse && net_pulse_calm(sys_now_ms(), a->answered_ms, a->steady_ms);
+
+    if (a->beats++ % NET_PULSE_CALM_BEATS == 0 || a->said_assign != a->assign_rev ||
+        a->said_obs != a->obs_rev || !calm) {
+        send_beat(a);
+    }
+}
+
+static void end_session(struct agent *a)
+{
+    if (a->has_pulse) {
+        HASH_DEL(by_session, a);
+    }
+    a->has_pulse = false;
+    a->answered_ms = -1;
+}
+
+/* In one call for many: the load program shares the machine with what it measures. */
+static struct {
+    unsigned count;
+    struct mmsghdr messages[BATCH];
+    struct iovec parts[BATCH];
+    uint8_t bytes[BATCH][NET_PULSE_BYTES_MAX];
+} batch;
+
+static void flush_datagrams(void)
+{
+    uv_os_fd_t fd;
+    int sent = uv_fileno((uv_handle_t *)&udp, &fd) == 0
+                   ? sendmmsg(fd, batch.messages, batch.count, MSG_DONTWAIT)
+                   : 0;
+
+    sum.datagrams += sent > 0 ? (unsigned)sent : 0;
+    batch.count = 0;
 }
 
 static void send_datagram(struct agent *a)
 {
     struct sk_buf json = SK_BUF_INIT;
-    uint8_t bytes[NET_PULSE_BYTES_MAX];
-    uv_buf_t buf;
+    unsigned at = batch.count;
 
     write_beat(a, &json);
-    buf = uv_buf_init((char *)bytes, (unsigned)net_pulse_seal(&a->pulse, sk_buf_str(&json), bytes));
-    sum.datagrams += uv_udp_try_send(&udp, &buf, 1, (const struct sockaddr *)&a->to) > 0;
+    batch.parts[at] = (struct iovec){batch.bytes[at],
+                                     net_pulse_seal(&a->pulse, sk_buf_str(&json), batch.bytes[at])};
+    batch.messages[at].msg_hdr = (struct msghdr){.msg_name = &a->to,
+                                                 .msg_namelen = sizeof(struct sockaddr_in),
+                                                 .msg_iov = &batch.parts[at],
+                                                 .msg_iovlen = 1};
     sk_buf_release(&json);
+    if (++batch.count == BATCH) {
+        flush_datagrams();
+    }
 }
 
 /* All that is assigned runs. */
@@ -233,6 +290,8 @@ static void observe(struct agent *a, const struct sk_node *frame)
     struct sk_buf json = SK_BUF_INIT;
     bool first = true;
 
+    sum.running -= a->running;
+    a->running = 0;
     a->obs_rev++;
     sk_buf_printf(&json,
                   "{\"v\":1,\"type\":\"observe\",\"obs_rev\":%" PRId64
@@ -247,9 +306,10 @@ static void observe(struct agent *a, const struct sk_node *frame)
                           "\"reason\":\"\"}",
                           first ? "" : ",", SK_PRI(sk_map_str(row, "id", SK_STR(""))));
             first = false;
-            sum.instances++;
+            a->running++;
         }
     }
+    sum.running += a->running;
     sk_buf_adds(&json, "]}");
     (void)net_send(a->peer, sk_buf_str(&json), NULL);
     sk_buf_release(&json);
@@ -260,7 +320,7 @@ static void on_up(void *ctx, struct net_peer *peer)
     struct agent *a = ctx;
 
     a->peer = peer;
-    a->has_pulse = false;
+    end_session(a);
     sum.up++;
     sum.ups++;
     sum.resumed += net_peer_info(peer)->resumed;
@@ -278,8 +338,12 @@ static void on_frame(void *ctx, struct net_peer *peer, const struct net_frame *f
         sum.assign_bytes += frame->bytes.len;
         observe(a, frame->tree);
     } else if (sk_str_is(frame->type, "pulse")) {
+        end_session(a);
         a->has_pulse = net_pulse_parse(frame->tree, &a->pulse, &port, NULL) == 0 &&
                        net_peer_address(peer, port, &a->to, NULL) == 0;
+        if (a->has_pulse) {
+            HASH_ADD(hh, by_session, pulse.id, NET_PULSE_ID_BYTES, a);
+        }
     }
 }
 
@@ -290,7 +354,7 @@ static void on_down(void *ctx, struct net_peer *peer, const struct sk_err *why)
     (void)peer;
     (void)why;
     a->peer = NULL;
-    a->has_pulse = false;
+    end_session(a);
     sum.up--;
 }
 
@@ -317,11 +381,27 @@ static void on_tick(uv_timer_t *timer)
         at = (at + 1) % count;
         a->pulse_next = !a->pulse_next;
         if (a->peer && !a->pulse_next) {
-            send_beat(a);
+            send_due_beat(a);
         } else if (a->peer && a->has_pulse) {
             send_datagram(a);
         }
     }
+    flush_datagrams();
+}
+
+/* As src/daemon/pulse_out.c does it. */
+static void on_hurry(uv_timer_t *timer)
+{
+    int64_t now_ms = sys_now_ms();
+
+    (void)timer;
+    for (int64_t i = 0; i < count; i++) {
+        if (agents[i].has_pulse && net_pulse_hurry(now_ms, agents[i].answered_ms)) {
+            sum.hurried++;
+            send_datagram(&agents[i]);
+        }
+    }
+    flush_datagrams();
 }
 
 static void on_second(uv_timer_t *timer)
@@ -330,9 +410,9 @@ static void on_second(uv_timer_t *timer)
     (void)printf("{\"ms\":%" PRId64 ",\"up\":%" PRIu64 ",\"ups\":%" PRIu64 ",\"resumed\":%" PRIu64
                  ",\"refused\":%" PRIu64 ",\"beats\":%" PRIu64 ",\"datagrams\":%" PRIu64
                  ",\"answers\":%" PRIu64 ",\"assigns\":%" PRIu64 ",\"assign_bytes\":%" PRIu64
-                 ",\"instances\":%" PRIu64 "}\n",
+                 ",\"running\":%" PRIu64 ",\"hurried\":%" PRIu64 "}\n",
                  sys_now_ms(), sum.up, sum.ups, sum.resumed, sum.refused, sum.beats, sum.datagrams,
-                 sum.answers, sum.assigns, sum.assign_bytes, sum.instances);
+                 sum.answers, sum.assigns, sum.assign_bytes, sum.running, sum.hurried);
     (void)fflush(stdout);
 }
 
@@ -343,14 +423,36 @@ static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
     *ret = uv_buf_init((char *)datagram, sizeof(datagram));
 }
 
+static void take_answer(void *ctx, const uint8_t *bytes, size_t len, const struct sockaddr *from)
+{
+    uint8_t id[NET_PULSE_ID_BYTES];
+    struct agent *a = NULL;
+
+    (void)ctx;
+    (void)from;
+    if (net_pulse_look(bytes, len, id) == NET_PULSE_ANSWER) {
+        HASH_FIND(hh, by_session, id, sizeof(id), a);
+    }
+    if (a && net_pulse_answered(&a->pulse, bytes, len)) {
+        int64_t now_ms = sys_now_ms();
+        a->steady_ms = net_pulse_steady(now_ms, a->answered_ms, a->steady_ms);
+        a->answered_ms = now_ms;
+        sum.answers++;
+    }
+}
+
 static void on_answer(uv_udp_t *handle, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
                       unsigned flags)
 {
-    (void)handle;
+    uv_os_fd_t fd;
+
     (void)buf;
-    (void)from;
     (void)flags;
-    sum.answers += n == NET_PULSE_ANSWER_BYTES;
+    if (n > 0) {
+        take_answer(NULL, datagram, (size_t)n, from);
+        (void)uv_fileno((uv_handle_t *)handle, &fd);
+        net_bulk_receive(bulk, fd, take_answer, NULL);
+    }
 }
 
 static void on_input(uv_poll_t *poll, int status, int events)
@@ -418,21 +520,24 @@ static void connect_all(const char *dir, const char *control)
 static void run(const char *dir, const char *control)
 {
     struct sockaddr_in any;
-    uv_timer_t tick, second;
+    uv_timer_t tick, second, hurry;
     uv_poll_t input;
     int size = 4 * 1024 * 1024;
 
     agents = sk_xcalloc((size_t)count, sizeof(*agents));
+    bulk = net_bulk_new();
     if (uv_loop_init(&loop) < 0 || uv_udp_init(&loop, &udp) < 0 ||
         uv_ip4_addr("127.0.0.1", 0, &any) < 0 ||
         uv_udp_bind(&udp, (const struct sockaddr *)&any, 0) < 0 ||
         uv_recv_buffer_size((uv_handle_t *)&udp, &size) < 0 ||
         uv_udp_recv_start(&udp, on_alloc, on_answer) < 0 || uv_timer_init(&loop, &tick) < 0 ||
-        uv_timer_init(&loop, &second) < 0 || uv_poll_init(&loop, &input, 0) < 0) {
+        uv_timer_init(&loop, &second) < 0 || uv_timer_init(&loop, &hurry) < 0 ||
+        uv_poll_init(&loop, &input, 0) < 0) {
         die("start the loop", NULL);
     }
     connect_all(dir, control);
     (void)uv_timer_start(&tick, on_tick, TICK_MS, TICK_MS);
+    (void)uv_timer_start(&hurry, on_hurry, NET_PULSE_HURRY_MS, NET_PULSE_HURRY_MS);
     (void)uv_timer_start(&second, on_second, 100, 100);
     (void)uv_poll_start(&input, UV_READABLE, on_input);
     (void)uv_run(&loop, UV_RUN_DEFAULT);

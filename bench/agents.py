@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many agents on one control node: its CPU share, how soon all are back after a restart, its memory.
 
-usage: agents.py [COUNT] [SECONDS]     Adds a line to docs/evidence/agents.jsonl, also for a run that failed.
+usage: agents.py [COUNT] [SECONDS] [REPLICAS]     Adds a line to docs/evidence/agents.jsonl, also for a run that failed.
 The nodes are bench/agents.c, a process of its own: only the control node's processor time is counted.
 """
 import json
@@ -21,6 +21,8 @@ from common import BUILD, EVIDENCE, SKERRY, machine
 AGENTS = os.path.join(BUILD, "bench/agents")
 TICK = os.sysconf("SC_CLK_TCK")
 ADDRESS = "127.19.0.1"
+SERVICES = 20
+SETTLE_S = 20  # beats by channel are spared from 10 s after the last missing answer on
 
 
 def cpu_s(pid):
@@ -41,7 +43,7 @@ class Load:
     def __init__(self, data, count):
         self.child = subprocess.Popen([AGENTS, "run", data, str(count), f"{ADDRESS}:7400"], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
-        self.now = {"up": 0, "ups": 0}
+        self.now = {"up": 0, "ups": 0, "running": 0}
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
@@ -62,7 +64,39 @@ def start(data):
                             stderr=open(os.path.join(data, "log"), "a", encoding="utf-8"))
 
 
-def measure(count, seconds, row):
+def end_strays(data):
+    """The ingress of a control node that was killed lives on, as it should; not beyond this run."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if data.encode() in f.read() and int(pid) != os.getpid():
+                    os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def declaration(replicas):
+    services = "".join(f"""  s{i}:
+    command: ["/bin/sleep", "1000000"]
+    deploy: {{replicas: {replicas // SERVICES}, resources: {{limits: {{cpus: "0.10", memory: 16M}}}}}}
+""" for i in range(SERVICES))
+    return f"name: many\nservices:\n{services}"
+
+
+def apply(base, data, load, replicas, row):
+    path = os.path.join(base, "many.yaml")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(declaration(replicas))
+    begun = time.monotonic()
+    done = subprocess.run([SKERRY, "apply", "--data", data, path], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"apply: {done.returncode}: {done.stderr[-300:]}")
+    load.wait(lambda n: n["running"] >= replicas, 60)
+    row["replicas"], row["running"] = replicas, load.now["running"]
+    row["running_after_s"] = round(time.monotonic() - begun, 1)
+
+
+def measure(count, seconds, replicas, row):
     base = tempfile.mkdtemp(prefix="skerry-agents.")
     data = os.path.join(base, "data")
     control = load = None
@@ -75,13 +109,16 @@ def measure(count, seconds, row):
         row["memory_before"] = memory_mb(control.pid)
         load = Load(data, count)
         row["first_connect_s"] = load.wait(lambda n: n["up"] >= count, 120)
-        time.sleep(10)
-        before, cpu, at = dict(load.now), cpu_s(control.pid), time.monotonic()
+        if replicas:
+            apply(base, data, load, replicas, row)
+        time.sleep(SETTLE_S)
+        before, cpu, load_cpu, at = dict(load.now), cpu_s(control.pid), cpu_s(load.child.pid), time.monotonic()
         time.sleep(seconds)
         took, after = time.monotonic() - at, dict(load.now)
         row["cpu_percent"] = round(100 * (cpu_s(control.pid) - cpu) / took, 1)
+        row["load_cpu_percent"] = round(100 * (cpu_s(load.child.pid) - load_cpu) / took, 1)
         row["seconds"] = round(took, 1)
-        for what in ("beats", "datagrams", "answers", "assigns", "refused"):
+        for what in ("beats", "datagrams", "answers", "assigns", "refused", "hurried"):
             row[f"{what}_a_second"] = round((after[what] - before[what]) / took, 1)
         row["up"] = after["up"]
         row["memory"] = memory_mb(control.pid)
@@ -90,8 +127,10 @@ def measure(count, seconds, row):
         load.wait(lambda n: n["up"] == 0, 30)
         ups = load.now["ups"]
         resumed = load.now["resumed"]
+        load_cpu = cpu_s(load.child.pid)
         control = start(data)
         row["cold_reconnect_s"] = load.wait(lambda n: n["up"] >= count, 120)
+        row["cold_reconnect_cpu_s"] = {"control": cpu_s(control.pid), "load": round(cpu_s(load.child.pid) - load_cpu, 2)}
         row["cold_reconnect_resumed"] = load.now["resumed"] - resumed
         row["cold_reconnect_connections"] = load.now["ups"] - ups
     finally:
@@ -102,6 +141,7 @@ def measure(count, seconds, row):
         if os.environ.get("SKERRY_KEEP"):
             with open(os.path.join(data, "log"), encoding="utf-8") as f:
                 print(f.read()[-3000:])
+        end_strays(data)
         shutil.rmtree(base, ignore_errors=True)
 
 
@@ -112,7 +152,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     row = {"format": "skerry.agents/1", **machine(), "agents": count}
     try:
-        measure(count, seconds, row)
+        measure(count, seconds, int(sys.argv[3]) if len(sys.argv) > 3 else 0, row)
     except (OSError, subprocess.SubprocessError, RuntimeError) as e:
         row["failed"] = str(e)
     os.makedirs(EVIDENCE, exist_ok=True)

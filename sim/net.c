@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "net/pulse.h"
 #include "sim/plant.h"
 
 /*
@@ -112,7 +113,12 @@ void sim_on_answer(struct sim *s, struct sim_event *e)
     struct sim_chan *ch = &n->chans[e->b];
 
     if (ch->node_open && (int64_t)ch->conn == e->x) {
-        ch->answered_us = sim_local_us(s, n);
+        int64_t now = sim_local_us(s, n);
+        ch->steady_us =
+            net_pulse_steady(now / 1000, ch->answered_us < 0 ? -1 : ch->answered_us / 1000,
+                             ch->steady_us / 1000) *
+            1000;
+        ch->answered_us = now;
     }
 }
 

@@ -87,17 +87,28 @@ void sim_member_up(struct sim *s, struct sim_node *n, size_t control)
     }
 }
 
+static bool calm(const struct sim *s, const struct sim_node *n, const struct sim_chan *ch)
+{
+    return ch->pulse &&
+           net_pulse_calm(sim_local_ms(s, n), ch->answered_us < 0 ? -1 : ch->answered_us / 1000,
+                          ch->steady_us / 1000);
+}
+
 void sim_on_beat(struct sim *s, struct sim_event *e)
 {
     struct sim_node *n = &s->nodes[e->a];
+    bool whole = n->beats++ % NET_PULSE_CALM_BEATS == 0 || n->said_assign != n->told_assign_rev ||
+                 n->said_obs != n->told_obs_rev;
 
+    n->said_assign = n->told_assign_rev;
+    n->said_obs = n->told_obs_rev;
     n->seq++;
     for (size_t c = 0; c < s->ncontrols; c++) {
         struct sim_chan *ch = &n->chans[c];
         if (ch->node_open && s->now_us - ch->node_rx_us > IDLE_US) {
             sim_close_node(s, n, c);
         }
-        if (ch->node_open) {
+        if (ch->node_open && (whole || !calm(s, n, ch))) {
             send_beat(s, n, c);
         }
     }
@@ -273,6 +284,8 @@ void sim_daemon_start(struct sim *s, struct sim_node *n)
     n->known = n->link = n->probe_hurry = n->pulse_hurry = false;
     n->nrows = n->ntargets = 0;
     n->told_assign_rev = n->told_obs_rev = 0;
+    n->said_assign = n->said_obs = 0;
+    n->beats = 0;
     sim_trouble(s, at);
     sim_say(s, "skerryd starts on %s", n->name);
     if (n->wire) {

@@ -239,6 +239,7 @@ struct sim_chan {
     int64_t node_rx_us, control_rx_us, control_tx_us;
     int64_t backoff_us, since_us;
     int64_t answered_us; /* local time of the last answer to a beat by datagram; < 0 none yet */
+    int64_t steady_us;   /* local time since when none was missing */
     bool pulse;          /* the node was told its session for datagrams */
     int64_t pulse_seq;   /* of the newest beat by datagram that control took */
     bool connecting;
@@ -307,6 +308,8 @@ struct sim_node {
     struct sim_chan chans[SIM_CONTROLS];
     struct sim_target targets[SIM_TARGETS];
     size_t ntargets;
+    unsigned beats;                /* by channel, those left out counted too */
+    int64_t said_assign, said_obs; /* what control was told by channel */
     bool probe_hurry, pulse_hurry; /* something is missing: extra ones are sent */
     int64_t seq;
     bool known; /* the agent has said what there is */

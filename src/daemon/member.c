@@ -20,6 +20,7 @@
 #include "net/channel.h"
 #include "net/enrol.h"
 #include "net/probe.h"
+#include "net/pulse.h"
 #include "sys/clock.h"
 #include "sys/file.h"
 
@@ -45,7 +46,9 @@ struct member {
     int64_t term_below;       /* the last lower one that was refused, so that it is said once */
     struct daemon_config own; /* what of it changes while this runs: controls */
     int64_t seq;
-    char refused[SK_ERR_MSG_MAX]; /* the last of protocols, so that it is logged once */
+    unsigned beats;                /* by channel, those that were left out counted too */
+    int64_t said_assign, said_obs; /* what all control nodes were told by channel */
+    char refused[SK_ERR_MSG_MAX];  /* the last of protocols, so that it is logged once */
     bool agent_left; /* is said with the next beat: at a stop of both halves there is none */
     bool resend; /* a control node's queue was full: it missed observations, so all get the whole */
     int64_t renew_at_ms; /* wall clock */
@@ -89,7 +92,32 @@ static void send_beat(struct member *member)
     struct sk_buf frame = SK_BUF_INIT;
 
     write_beat(member, false, &frame);
-    (void)net_client_send_all(member->client, sk_buf_str(&frame));
+    if (net_client_send_all(member->client, sk_buf_str(&frame)) == net_client_up(member->client)) {
+        member->said_assign = member->observed.assign_rev;
+        member->said_obs = member->observed.obs_rev;
+    }
+    sk_buf_release(&frame);
+}
+
+static bool is_uncertain(void *ctx, const struct net_peer *peer)
+{
+    return !pulse_out_is_calm(((struct member *)ctx)->pulse, peer);
+}
+
+/* Who is surely reached by datagrams is spared most of these; see net/pulse.h. What was taken of an
+ * assignment is believed by channel alone, so that goes at once. */
+static void send_due_beat(struct member *member)
+{
+    struct sk_buf frame = SK_BUF_INIT;
+
+    if (member->beats++ % NET_PULSE_CALM_BEATS == 0 ||
+        member->said_assign != member->observed.assign_rev ||
+        member->said_obs != member->observed.obs_rev) {
+        send_beat(member);
+        return;
+    }
+    write_beat(member, false, &frame);
+    (void)net_client_send_some(member->client, sk_buf_str(&frame), is_uncertain, member);
     sk_buf_release(&frame);
 }
 
@@ -176,7 +204,7 @@ static void on_beat(uv_timer_t *timer)
         member->agent_left = false;
         sk_log(SK_LOG_WARN, "agent disconnected", "%s", "");
     }
-    send_beat(member);
+    send_due_beat(member);
     if (member->resend) {
         resend_full(member);
     }

@@ -16,6 +16,7 @@ struct session {
     struct net_pulse pulse;
     struct sockaddr_storage to;
     int64_t answered_ms; /* -1: never */
+    int64_t steady_ms;   /* since when no answer was missing */
 };
 
 struct pulse_out {
@@ -24,6 +25,7 @@ struct pulse_out {
     unsigned handles;
     struct session sessions[SESSIONS_MAX];
     size_t count;
+    bool is_brief; /* the last beat was too long to go whole */
 };
 
 static void send_to(struct pulse_out *out, struct session *session, struct sk_str json)
@@ -55,6 +57,7 @@ static bool send_all(struct pulse_out *out, bool only_missing)
         }
         if (json.len == 0) {
             out->config.write(out->config.ctx, false, &json);
+            out->is_brief = json.len > NET_PULSE_JSON_MAX;
         }
         if (json.len > NET_PULSE_JSON_MAX) {
             sk_buf_clear(&json);
@@ -138,10 +141,23 @@ void pulse_out_answer(struct pulse_out *out, const uint8_t *bytes, size_t len)
                 sk_log(SK_LOG_INFO, "beats by datagram pass", "address=%s",
                        net_peer_info(session->peer)->address);
             }
-            session->answered_ms = sys_now_ms();
+            int64_t now_ms = sys_now_ms();
+            session->steady_ms = net_pulse_steady(now_ms, session->answered_ms, session->steady_ms);
+            session->answered_ms = now_ms;
             return;
         }
     }
+}
+
+bool pulse_out_is_calm(const struct pulse_out *out, const struct net_peer *peer)
+{
+    for (size_t i = 0; i < out->count && !out->is_brief; i++) {
+        const struct session *session = &out->sessions[i];
+        if (session->peer == peer) {
+            return net_pulse_calm(sys_now_ms(), session->answered_ms, session->steady_ms);
+        }
+    }
+    return false;
 }
 
 static void on_closed(uv_handle_t *handle)

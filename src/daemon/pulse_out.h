@@ -31,6 +31,8 @@ void pulse_out_take(struct pulse_out *out, struct net_peer *peer, const struct n
 void pulse_out_down(struct pulse_out *out, const struct net_peer *peer);
 /* A datagram that may be an answer. */
 void pulse_out_answer(struct pulse_out *out, const uint8_t *bytes, size_t len);
+/* The datagrams to it all arrive, whole: net_pulse_calm(). */
+bool pulse_out_is_calm(const struct pulse_out *out, const struct net_peer *peer);
 void pulse_out_free(struct pulse_out *out); /* NULL allowed; ends as the loop runs on */
 
 #endif

@@ -66,7 +66,7 @@ struct net_channel_cfg {
     unsigned source_max;    /* server: connections from one address [2,048] */
     unsigned strangers_max; /* server: unverified connections from one address [64] */
     unsigned
-        handshakes_max; /* server: worked on at a time, the others wait at the listener [256] */
+        handshakes_max; /* server: worked on at a time, the others wait at the listener [128] */
     unsigned join_fails_max; /* server: refused joins from one address in a minute [5] */
 };
 
@@ -155,6 +155,9 @@ unsigned net_client_recheck(struct net_client *client); /* as net_server_recheck
 void net_client_reconnect(struct net_client *client, const struct sk_err *why);
 /* The same frame to every peer that is up. Returns to how many it was queued. */
 unsigned net_client_send_all(struct net_client *client, struct sk_str json);
+/* The same, to those that `wants` names. */
+unsigned net_client_send_some(struct net_client *client, struct sk_str json,
+                              bool (*wants)(void *ctx, const struct net_peer *peer), void *ctx);
 /* The same to that node alone. SK_ERR_UNAVAILABLE: it is not connected. */
 int net_client_send_to(struct net_client *client, const char *node, struct sk_str json,
                        struct sk_err *err);

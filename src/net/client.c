@@ -418,12 +418,19 @@ void net_client_reconnect(struct net_client *client, const struct sk_err *why)
 
 unsigned net_client_send_all(struct net_client *client, struct sk_str json)
 {
+    return net_client_send_some(client, json, NULL, NULL);
+}
+
+unsigned net_client_send_some(struct net_client *client, struct sk_str json,
+                              bool (*wants)(void *ctx, const struct net_peer *peer), void *ctx)
+{
     struct net_peer *peer, *next;
     unsigned sent = 0;
 
     DL_FOREACH_SAFE(client->ep.peers, peer, next)
     {
-        if (peer->state == NET_UP && net_send(peer, json, NULL) == 0) {
+        if (peer->state == NET_UP && (!wants || wants(ctx, peer)) &&
+            net_send(peer, json, NULL) == 0) {
             sent++;
         }
     }

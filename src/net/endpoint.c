@@ -160,7 +160,7 @@ static void set_defaults(struct net_channel_cfg *cfg)
     cfg->peers_max = cfg->peers_max ? cfg->peers_max : 16384;
     cfg->source_max = cfg->source_max ? cfg->source_max : 2048;
     cfg->strangers_max = cfg->strangers_max ? cfg->strangers_max : 64;
-    cfg->handshakes_max = cfg->handshakes_max ? cfg->handshakes_max : 256;
+    cfg->handshakes_max = cfg->handshakes_max ? cfg->handshakes_max : 128;
     cfg->join_fails_max = cfg->join_fails_max ? cfg->join_fails_max : 5;
 }
 

@@ -13,12 +13,14 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "net/address.h"
+#include "net/bulk.h"
 #include "net/identity.h"
 #include "net/pulse.h"
 #include "sys/clock.h"
 #include "sys/table.h"
 
 #define MAC_BYTES 16
+#define RECEIVE_BYTES (4 * 1024 * 1024)
 #define MAC_AT (NET_PROBE_BYTES - MAC_BYTES)
 #define SAMPLES 16 /* echoes that RTT is taken from */
 #define PENDING 16 /* probes whose echo is still waited for: 4 s at 250 ms */
@@ -50,6 +52,7 @@ struct sender {
 
 struct net_probe {
     uv_udp_t udp;
+    struct net_bulk *bulk;
     uv_timer_t timer, hurry;
     unsigned handles;
     struct net_probe_cfg cfg; /* its callbacks */
@@ -197,7 +200,9 @@ void net_probe_send(struct net_probe *probe, const uint8_t *bytes, size_t len,
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
 
     /* One that cannot be sent is one that is not heard: the ages tell. */
-    (void)uv_udp_try_send(&probe->udp, &buf, 1, to);
+    if (!net_bulk_answer(probe->bulk, bytes, len, to)) {
+        (void)uv_udp_try_send(&probe->udp, &buf, 1, to);
+    }
 }
 
 static void send_to(struct net_probe *probe, const struct net_probe_datagram *datagram,
@@ -254,26 +259,21 @@ static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
     *ret = uv_buf_init((char *)probe->bytes, sizeof(probe->bytes));
 }
 
-static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
-                        unsigned flags)
+static void take(void *ctx, const uint8_t *bytes, size_t len, const struct sockaddr *from)
 {
-    struct net_probe *probe = udp->data;
+    struct net_probe *probe = ctx;
     struct net_probe_datagram datagram;
     uint8_t id[NET_PULSE_ID_BYTES];
     bool good = false;
 
-    (void)buf;
-    if (n <= 0 || !from || (flags & UV_UDP_PARTIAL)) {
-        return;
-    }
-    if (net_pulse_look(probe->bytes, (size_t)n, id) != NET_PULSE_NONE) {
+    if (net_pulse_look(bytes, len, id) != NET_PULSE_NONE) {
         if (probe->cfg.on_pulse) {
-            probe->cfg.on_pulse(probe->cfg.ctx, probe->bytes, (size_t)n, from);
+            probe->cfg.on_pulse(probe->cfg.ctx, bytes, len, from);
         }
         return;
     }
     for (unsigned i = 0; !good && i < probe->nkeys; i++) {
-        good = net_probe_read(probe->bytes, (size_t)n, probe->keys[i], &datagram);
+        good = net_probe_read(bytes, len, probe->keys[i], &datagram);
     }
     if (!good || memcmp(datagram.to, probe->id, 8) != 0) {
         return;
@@ -282,6 +282,23 @@ static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const str
         take_ask(probe, &datagram, from);
     } else {
         take_echo(probe, &datagram);
+    }
+}
+
+/* The first of them comes by libuv, those behind it in bulk. */
+static void on_datagram(uv_udp_t *udp, ssize_t n, const uv_buf_t *buf, const struct sockaddr *from,
+                        unsigned flags)
+{
+    struct net_probe *probe = udp->data;
+    uv_os_fd_t fd;
+
+    (void)buf;
+    if (n <= 0 || !from || (flags & UV_UDP_PARTIAL)) {
+        return;
+    }
+    take(probe, probe->bytes, (size_t)n, from);
+    if (uv_fileno((uv_handle_t *)udp, &fd) == 0) { /* else a callback closed it */
+        net_bulk_receive(probe->bulk, fd, take, probe);
     }
 }
 
@@ -457,6 +474,7 @@ static void on_closed(uv_handle_t *handle)
         free(sender);
     }
     free(probe->targets);
+    net_bulk_free(probe->bulk);
     sodium_memzero(probe, sizeof(*probe));
     free(probe);
 }
@@ -489,6 +507,8 @@ static int bind_to(struct net_probe *probe, struct sockaddr_storage *sa, bool po
         rc = uv_udp_getsockname(&probe->udp, (struct sockaddr *)sa, &len);
     }
     if (rc == 0) {
+        int size = RECEIVE_BYTES;
+        (void)uv_recv_buffer_size((uv_handle_t *)&probe->udp, &size); /* as much as is allowed */
         rc = uv_udp_recv_start(&probe->udp, on_alloc, on_datagram);
     }
     if (rc < 0) {
@@ -514,6 +534,7 @@ int net_probe_new(uv_loop_t *loop, const struct net_probe_cfg *cfg, struct net_p
         return rc;
     }
     probe = sk_xcalloc(1, sizeof(*probe));
+    probe->bulk = net_bulk_new();
     net_probe_id(sk_str(cfg->node), probe->id);
     sys_random(probe->nonce, sizeof(probe->nonce));
     rc = uv_udp_init(loop, &probe->udp);

@@ -187,6 +187,20 @@ bool net_pulse_hurry(int64_t now_ms, int64_t answered_ms)
     return answered_ms >= 0 && age_ms >= NET_PULSE_MISS_MS && age_ms < NET_PULSE_GIVE_UP_MS;
 }
 
+int64_t net_pulse_steady(int64_t now_ms, int64_t answered_ms, int64_t steady_ms)
+{
+    if (answered_ms < 0) {
+        return now_ms - NET_PULSE_CALM_MS; /* good until the first is missing */
+    }
+    return now_ms - answered_ms >= NET_PULSE_MISS_MS ? now_ms : steady_ms;
+}
+
+bool net_pulse_calm(int64_t now_ms, int64_t answered_ms, int64_t steady_ms)
+{
+    return answered_ms >= 0 && now_ms - answered_ms < NET_PULSE_MISS_MS &&
+           now_ms - steady_ms >= NET_PULSE_CALM_MS;
+}
+
 void net_pulse_wipe(struct net_pulse *pulse)
 {
     explicit_bzero(pulse, sizeof(*pulse));

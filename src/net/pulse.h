@@ -45,6 +45,14 @@
 #define NET_PULSE_MISS_MS 500
 #define NET_PULSE_GIVE_UP_MS 5000
 
+/* On a way on which no answer was missing for NET_PULSE_CALM_MS, or none since it is there, the
+ * beats by channel are sent each NET_PULSE_CALM_BEATS-th time only, and at once where they say
+ * something new of an assignment: a beat by channel costs control as much as one by datagram. With
+ * the first answer that is missing all are sent again, so that where anything is lost nothing is
+ * saved. */
+#define NET_PULSE_CALM_MS 10000
+#define NET_PULSE_CALM_BEATS 4
+
 /* Either side's end of a session. */
 struct net_pulse {
     uint8_t id[NET_PULSE_ID_BYTES];
@@ -82,6 +90,10 @@ size_t net_pulse_seal(struct net_pulse *pulse, struct sk_str json,
 bool net_pulse_answered(struct net_pulse *pulse, const uint8_t *bytes, size_t len);
 /* Whether an extra one is due. `answered_ms` < 0: none was answered yet. */
 bool net_pulse_hurry(int64_t now_ms, int64_t answered_ms);
+/* Since when none is missing, as of an answer at now_ms: `answered_ms` is when the one before came
+ * (< 0: none), `steady_ms` what this returned then. */
+int64_t net_pulse_steady(int64_t now_ms, int64_t answered_ms, int64_t steady_ms);
+bool net_pulse_calm(int64_t now_ms, int64_t answered_ms, int64_t steady_ms);
 
 void net_pulse_wipe(struct net_pulse *pulse);
 

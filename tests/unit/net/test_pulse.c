@@ -173,6 +173,26 @@ static void the_hurry_has_an_end(void **state)
     assert_false(net_pulse_hurry(10000, 5000));
 }
 
+static void calm_only_where_nothing_is_missing(void **state)
+{
+    int64_t answered = -1, steady = 0, now = 1000;
+
+    (void)state;
+    assert_false(net_pulse_calm(now, answered, steady));
+    steady = net_pulse_steady(now, answered, steady); /* the first answer */
+    assert_true(net_pulse_calm(now + 499, now, steady));
+    assert_false(net_pulse_calm(now + 500, now, steady));
+    answered = now;
+    now += 500; /* one was missing */
+    for (int64_t end = now + NET_PULSE_CALM_MS; now < end; now += 250) {
+        steady = net_pulse_steady(now, answered, steady);
+        answered = now;
+        assert_false(net_pulse_calm(now, answered, steady));
+    }
+    steady = net_pulse_steady(now, answered, steady);
+    assert_true(net_pulse_calm(now, now, steady));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +204,7 @@ int main(void)
         cmocka_unit_test(what_is_too_long_is_not_sent),
         cmocka_unit_test(a_frame_that_lacks_something),
         cmocka_unit_test(the_hurry_has_an_end),
+        cmocka_unit_test(calm_only_where_nothing_is_missing),
     };
     return cmocka_run_group_tests_name("net pulse", tests, NULL, NULL);
 }
