@@ -175,13 +175,10 @@ static void maybe_renew(struct member *member)
     struct sk_err err = {0};
     int64_t now = sys_wall_ms();
 
-    /* it became a control node: its certificate must say so before anybody believes it; or it is
-     * none any more, and must not be able to pass for one */
-    bool is_one = member->identity.info.kind == NET_CERT_CONTROL;
-    bool urgent = member->own.is_control && !is_one;
+    /* it became a control node: its certificate must say so before anybody believes it */
+    bool urgent = member->own.is_control && member->identity.info.kind != NET_CERT_CONTROL;
 
-    if ((urgent && member->renew_at_ms > now + RENEW_SOON_MS) ||
-        (!member->own.is_control && is_one && member->renew_at_ms > now + RENEW_RETRY_MS)) {
+    if (urgent && member->renew_at_ms > now + RENEW_SOON_MS) {
         member->renew_at_ms = now;
     }
     if (now < member->renew_at_ms || net_client_up(member->client) == 0) {
