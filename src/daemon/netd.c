@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/backups.h"
 #include "daemon/cluster.h"
 #include "daemon/daemon.h"
 #include "daemon/doors.h"
@@ -24,6 +25,7 @@ struct netd {
     struct doors *doors;
     struct member *member;
     struct role *role;
+    struct backups *backups;
     struct daemon_config config; /* whether this is a control node may change */
     char boot[64];
     struct sk_err failed;
@@ -46,6 +48,8 @@ static void stop_control(void *ctx)
 {
     struct netd *netd = ctx;
 
+    backups_free(netd->backups);
+    netd->backups = NULL;
     close_doors(netd);
     cluster_free(netd->cluster);
     netd->cluster = NULL;
@@ -59,6 +63,8 @@ static void stop(struct netd *netd)
         return;
     }
     netd->stopping = true;
+    backups_free(netd->backups);
+    netd->backups = NULL;
     close_doors(netd);
     role_free(netd->role);
     netd->role = NULL;
@@ -191,6 +197,7 @@ static int start_control_as(struct netd *netd, const struct net_identity *identi
     if (cluster_new(&netd->loop, &cfg, &netd->cluster, err) < 0) {
         return err ? err->code : SK_ERR_INTERNAL;
     }
+    netd->backups = backups_new(&netd->loop, netd->config.dir);
     return keys_are_open(netd->keys) ? open_doors(netd, err) : 0;
 }
 

@@ -166,9 +166,17 @@ def burnt(c, r):
 
 
 def older(c, r):
-    """By hand, as with any copy of files; and what was applied after the backup is not known to it."""
-    where = os.path.join(c.dir, "older")
-    r.equal("backup", c.cli("control", "backup", where)[0], 0)
+    """By hand, from one that control made by itself; and what was applied after the backup is not known to it."""
+    folder, where = os.path.join(c.hub.data, "control/backups"), os.path.join(c.dir, "older")
+    c.hub.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+    c.hub.start()
+    mine = wait_until("one by itself", lambda: os.path.isdir(folder) and [n for n in os.listdir(folder) if n.endswith(".backup")], 30)
+    r.equal("by itself: for its owner alone", (os.stat(folder).st_mode & 0o777, os.stat(os.path.join(folder, mine[0])).st_mode & 0o777),
+            (0o700, 0o600))
+    shutil.copy(os.path.join(folder, mine[0]), where)
+    wait_until("all are back", lambda: c.get("status")["replicas"]["healthy"] == 3 and
+               {n["state"] for n in c.get("nodes")["nodes"]} == {"alive"}, 30)
     known, work = ids(c), c.workloads()
     c.apply_ok(app(c, 5))
     c.settled({"web": 5})
