@@ -101,11 +101,11 @@ if [ "${1:-}" = fuzz ]; then
     [ "$failed" = 0 ]
     exit
 fi
-MESON_SETUP="-Dwerror=true" build build-test gcc CC=gcc && suites build-test "gcc"
+MESON_SETUP="-Dwerror=true" build build-test gcc CC=gcc && suites build-test "gcc" --no-suite soak
 if [ "${1:-}" != quick ]; then
     MESON_SETUP="-Dwerror=true" build build-clang clang CC=clang-14
     MESON_SETUP="-Db_sanitize=address,undefined -Doptimization=1" build build-asan sanitizers CC=gcc &&
-        suites build-asan "sanitizers" --timeout-multiplier 4 --no-suite lint
+        suites build-asan "sanitizers" --timeout-multiplier 4 --no-suite lint --no-suite once --no-suite soak
     fuzz_all
     git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror >/dev/null 2>&1
     note "clang-format" $?

@@ -5,6 +5,7 @@
 #   kills     kill -9 at random moments: 1,000 of a shim's parent, 1,000 of the agent, 100 rounds during applies
 #   cut       a node cut off for 20 s, ROUNDS times         repeat    suites that kill, lose and measure, ROUNDS times each
 #   exclusive the model of leases with larger bounds, 50 trials of exclusive work
+#   replace   control nodes replaced, killed, switched off and on, ROUNDS times
 #   failover  a site dies under load: 10 runs at 40 ms between sites, 10 at 100 ms
 #   growload  from one control node to three and back under 300 requests a second, ROUNDS times
 #   cut600    a site cut off from the other two control nodes for ten minutes
@@ -87,6 +88,9 @@ raw() { # name, file, VARIABLE=value...
             --timeout-multiplier 3 --suite agent --suite e2e --suite fault
         run "suites that measure time, $rounds times each" meson test -C build-test --no-rebuild --repeat "$rounds" \
             --timeout-multiplier 3 "net refuse" "net ingress_spill" "net ingress_load" "net ingress_life" "lab net" "lab load"
+    fi
+    if asked replace; then
+        run "control nodes replaced, killed, switched off and on, $rounds times" meson test -C build-test --no-rebuild --repeat "$rounds" --suite soak
     fi
     if asked failover; then
         for rtt in 40 100; do
