@@ -45,6 +45,7 @@ struct member {
     int64_t term;             /* the highest leader's that anything was taken from */
     int64_t term_below;       /* the last lower one that was refused, so that it is said once */
     struct daemon_config own; /* what of it changes while this runs: controls */
+    bool own_unkept;          /* they are a standby's word, which is not kept for the next start */
     int64_t seq;
     unsigned beats;                /* by channel, those that were left out counted too */
     int64_t said_assign, said_obs; /* what all control nodes were told by channel */
@@ -343,15 +344,19 @@ static bool use_controls(struct member *member, const struct controls *fresh)
     return true;
 }
 
-/* Where the control nodes are now. Kept for the next start. */
+/* Where the control nodes are now. Kept for the next start, also where a standby's word came first
+ * and said the same. */
 static void take_controls(struct member *member, const struct sk_node *frame)
 {
     struct controls fresh = {.count = 0};
     struct sk_err err = {0};
 
     read_controls(frame, &fresh);
-    if (use_controls(member, &fresh) && daemon_role_save(&member->own, &err) < 0) {
-        sk_log_err(SK_LOG_ERROR, "control nodes not kept", &err);
+    if (fresh.count > 0 && (use_controls(member, &fresh) || member->own_unkept)) {
+        if (daemon_role_save(&member->own, &err) < 0) {
+            sk_log_err(SK_LOG_ERROR, "control nodes not kept", &err);
+        }
+        member->own_unkept = false;
     }
 }
 
@@ -364,7 +369,7 @@ static void hear_controls(struct member *member, const struct sk_node *frame)
     if (member->led_by == NULL) {
         memcpy(all.at, member->own.controls, sizeof(all.at));
         read_controls(frame, &all);
-        (void)use_controls(member, &all);
+        member->own_unkept = use_controls(member, &all) || member->own_unkept;
     }
 }
 

@@ -299,6 +299,14 @@ def no_etcd(c, r, words):
     r.check("etcd away: never two at a time", not words.broken, words.broken)
 
 
+def kept_controls(node):
+    try:
+        with open(os.path.join(node.data, "identity/role.json"), encoding="utf-8") as f:
+            return json.load(f)["controls"]
+    except FileNotFoundError:
+        return []
+
+
 def all_die(c, r, words):
     for name in c.nodes:
         for pid in c.everything(name):
@@ -335,6 +343,7 @@ def ha(r):
             c.apply_ok(c.file("x.yaml", worker(words.path)))
             wait_until("it runs", lambda: words.read()["epoch"] > 0, 20)
             c.grow()
+            wait_until("each knows all three at its next start", lambda: {len(kept_controls(n)) for n in c.nodes.values()} == {3}, 20)
             forwarded(c, r)
             for fault in FAULTS[:int(os.environ.get("SKERRY_ROUNDS", len(FAULTS)))]:
                 takeover(c, r, words, fault)
