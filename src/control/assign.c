@@ -217,8 +217,6 @@ static char *body_make(const struct control *c, const struct ctl_node *n)
 /* So many leaders in a row give no two assignments the same number: of a deposed one, who does not
  * know yet, a node may have taken something that its successor gives a number at the same time. */
 #define REV_TERMS 16
-#define REV_SEEN_MAX \
-    (INT64_C(1) << 60) /* more than any wall clock; what is above it is no number */
 
 /* Numbers of assignments start from the wall clock, so that they grow over restarts of control. A
  * clock may have gone back meanwhile: then a node has a higher one of a control before this one,
@@ -226,7 +224,7 @@ static char *body_make(const struct control *c, const struct ctl_node *n)
  * beyond it. */
 void ctl_rev_seen(struct control *c, struct ctl_node *n, int64_t rev)
 {
-    if (rev <= REV_SEEN_MAX) {
+    if (rev <= CTL_REV_SEEN_MAX) {
         c->rev_last = ctl_i64_max(c->rev_last, rev);
     }
     if (n->rev == 0 || rev > n->rev) {

@@ -34,6 +34,7 @@ int control_new(const struct control_config *cfg, struct control **ret, struct s
     c->growth.next_ms = INT64_MAX;
     c->growth.failing_ms = -1;
     c->next_timer_ms = c->next_resend_ms = c->lease_free_ms = INT64_MAX;
+    c->next_pick_ms = INT64_MAX;
     ctl_plan_refresh(c);
     *ret = c;
     return 0;
@@ -440,6 +441,9 @@ uint64_t control_deadline_ms(const struct control *c)
     sooner(c, c->next_life_ms, &best);
     sooner(c, c->next_timer_ms, &best);
     sooner(c, c->next_resend_ms, &best);
+    if (c->leader.leads) {
+        sooner(c, c->next_pick_ms, &best);
+    }
     sooner(c, c->next_retry_ms, &best);
     sooner(c, c->growth.next_ms, &best);
     sooner(c, ctl_upkeep_deadline(c), &best);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control/drill.h"
+#include "control/front.h"
 
 #include <string.h>
 
@@ -192,11 +193,10 @@ void ctl_drill_front(struct control *c, struct ctl_node *n, const struct control
 {
     bool known = n->has_front || n->front_requests > 0;
 
-    n->has_front = ev->u.beat.has_front;
+    ctl_front_heard(c, n, ev->u.beat.has_front, ev->u.beat.front_view);
     if (!n->has_front) {
         return;
     }
-    n->front_view = ev->u.beat.front_view;
     int64_t requests = grown(&n->front_requests, ctl_i64_max(0, ev->u.beat.front_requests));
     int64_t errors = grown(&n->front_errors, ctl_i64_max(0, ev->u.beat.front_errors));
     if (known) { /* else it is all that was before control knew it */
@@ -351,7 +351,8 @@ static void look_shorts(const struct control *c, struct ctl_drill *d, const stru
 static bool ingress_serves(const struct control *c, const struct ctl_site *s)
 {
     const struct ctl_node *n = s->ingress != NULL ? ctl_node(c, sk_str(s->ingress)) : NULL;
-    return n == NULL || !n->has_front || s->view == NULL || n->front_view >= s->view_rev;
+    return n == NULL || !ctl_node_up(n) || !n->has_front || s->view == NULL ||
+           n->front_view >= s->view_rev;
 }
 
 static bool others_serve(const struct control *c, const struct ctl_site *site)

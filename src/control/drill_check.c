@@ -102,7 +102,9 @@ static int check_ingress(const struct control *c, const struct ctl_site *s, stru
         routes = routes || (c->svcs[i]->decl != NULL && c->svcs[i]->decl->has_route);
     }
     for (size_t i = 0; i < c->nsites; i++) {
-        other = other || (c->sites[i] != s && c->sites[i]->ingress != NULL);
+        const struct ctl_site *o = c->sites[i];
+        const struct ctl_node *n = o->ingress != NULL ? ctl_node(c, sk_str(o->ingress)) : NULL;
+        other = other || (o != s && n != NULL && ctl_node_up(n));
     }
     if (routes && !other) {
         return refuse(err, "add a server in another site",

@@ -23,8 +23,12 @@
 #define CTL_VOICE_MS 500          /* an older word of a witness is none against its target */
 #define CTL_HEARS_SUSPECT_MS 750  /* the same, when only traffic is at stake */
 #define CTL_NEVER_HEARD_MS 20000  /* nobody ever heard it: from then on that tells too */
+/* of the numbers of assignments and views: more than any wall clock; what is above is no number */
+#define CTL_REV_SEEN_MAX (INT64_C(1) << 60)
 #define CTL_LATE_MS 500    /* a look that comes later than this: control itself did not run */
 #define CTL_RETURN_MS 1000 /* beats for this long before something lost is back */
+/* an ingress that does not tell what it serves keeps the copies of a site that is back no longer */
+#define CTL_BACK_MS 10000
 #define CTL_SETTLE_MS                                                                           \
     10000                  /* unless told: whole again for this long before anything moves back \
                             */
@@ -78,6 +82,10 @@ struct ctl_site {
     char *view;    /* JSON without rev; NULL until first made */
     int64_t view_rev;
     bool routes; /* the view leads users somewhere */
+    /* nobody of it was up, until its ingress is picked again; since when somebody is; when the
+     * ingress was picked; when the site came back after a verdict */
+    bool dark;
+    int64_t light_ms, picked_ms, back_ms;
     /* of a drill: the others' views leave it out, its own leaves its replicas out, failover counts
      * it as lost */
     bool off, own_off, away;
@@ -169,6 +177,7 @@ struct ctl_node {
     /* of the ingress that it runs, by its beats */
     bool has_front;
     int64_t front_view, front_requests, front_errors;
+    int64_t front_ms; /* since when it says that it serves that view */
     bool drill_asked; /* whether it can cut its links, for the drill that is asked for */
     bool drill_can;   /* its answer */
 };
@@ -620,6 +629,7 @@ struct control {
     struct ctl_node *resend, *resend_end; /* to whom was sent what they did not acknowledge yet,
                                              oldest first */
     int64_t next_resend_ms;
+    int64_t next_pick_ms; /* an ingress that waits to be picked */
     struct ctl_unheard *unheard;
     size_t nunheard, capunheard;
     int64_t next_unheard_ms;
@@ -969,11 +979,9 @@ bool ctl_addr_pick(struct control *c, struct ctl_node *n, char out[20]);
 bool ctl_port_pick(struct control *c, struct ctl_node *n, uint16_t *ret);
 int ctl_prefix_pick(const struct control *c, char out[24], struct sk_err *err);
 
-/* view.c, assign.c */
+/* view.c, assign.c; front.c has its own header */
 void ctl_dirty(struct control *c, struct ctl_node *n); /* its assignment may differ now */
 void ctl_views_step(struct control *c);
-/* Users are led somewhere by its view, and its ingress does not say that it serves the newest. */
-bool ctl_ingress_behind(const struct control *c, const struct ctl_site *s);
 void ctl_assign_step(struct control *c);
 void ctl_sent_forget(struct control *c, struct ctl_node *n);   /* nothing is to be sent again */
 void ctl_assign_forget(struct control *c, struct ctl_node *n); /* the node is going */

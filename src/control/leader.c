@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "control/front.h"
 #include "control/internal.h"
 
 /*
@@ -70,8 +71,9 @@ void ctl_leader_apply(struct control *c, const struct sk_node *rec, struct sk_st
     l->seen_ms = c->now_ms;
     l->leads = strcmp(l->holder, l->own) == 0;
     if (l->leads && !led) {
-        c->dirty_all = c->dirty_views = c->dirty_probes = c->dirty_reconcile = true;
+        c->dirty_all = c->dirty_probes = c->dirty_reconcile = true;
         c->stamp++;
+        ctl_ingress_forget(c);
     }
     if (!l->leads) { /* it lives: what was to be noted so far, it notes */
         ctl_notes_free(c->notes, c->nnotes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "control/front.h"
 #include "control/internal.h"
 
 /* What the API shows. Read only; the schemas are in docs/api.md. */

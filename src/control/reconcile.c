@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "control/front.h"
 #include "control/internal.h"
 
 /*
@@ -21,7 +22,8 @@
  *  - depends_on holds back the first start of a service, and a rollout, never a replacement of what
  *    was lost.
  *  - nothing is stopped on a node that does not answer; its copies are marked as superseded when
- *    another is made, and stopped when the node is back and the other one is healthy.
+ *    another is made, and stopped when the node is back, the other one is healthy, and the ingress
+ *    of a site that came back leads nobody to the old one (front.c).
  * Books are closed on an instance only when its node said that it is gone: until then it counts
  * against the node's capacity.
  */
@@ -156,6 +158,21 @@ static bool takes_over(const struct ctl_svc *s, const struct ctl_inst *target)
            (target->state == CONTROL_STARTING || target->state == CONTROL_RUNNING);
 }
 
+/* Users of a site that is cut off, or was, are led to its copies until its ingress hears better. */
+static bool still_led_to(struct pass *p, struct ctl_inst *i)
+{
+    int64_t until_ms;
+    bool lost = i->node->life == CTL_LOST;
+
+    if ((!lost && !works(i)) || !ctl_front_keeps(p->c, i, &until_ms)) {
+        return false;
+    }
+    put_role(p, i, CTL_SUPERSEDED);
+    p->wake_ms = ctl_i64_min(p->wake_ms, until_ms);
+    p->busy = p->busy || !lost;
+    return true;
+}
+
 static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g, bool wanted)
 {
     struct ctl_inst *target = wanted ? target_in(s, g) : NULL;
@@ -183,7 +200,9 @@ static void group_stops(struct pass *p, const struct ctl_svc *s, struct group g,
         } else if (i == target) {
             put_role(p, i, CTL_ACTIVE);
         } else if (!wanted || settled) {
-            put_role(p, i, CTL_STOPPING);
+            if (!wanted || !still_led_to(p, i)) {
+                put_role(p, i, CTL_STOPPING);
+            }
         } else if (i->node->life == CTL_LOST && target != NULL) {
             /* one copy out of reach is kept for its return, in case the new one fails */
             put_role(p, i, i == other ? CTL_SUPERSEDED : CTL_STOPPING);

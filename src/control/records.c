@@ -139,6 +139,8 @@ static int site_apply(struct control *c, struct sk_str name, const struct sk_nod
     }
     if (!ctl_find(c->sites, c->nsites, name, &pos)) {
         struct ctl_site *fresh = sk_xcalloc(1, sizeof(*fresh));
+        fresh->light_ms = -1;
+        fresh->back_ms = -CTL_BACK_MS;
         fresh->name = ctl_dup(name);
         c->sites = ctl_insert(c->sites, &c->nsites, &c->capsites, pos, fresh);
     }

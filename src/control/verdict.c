@@ -95,6 +95,7 @@ void ctl_sign_of_life(struct control *c, struct ctl_node *n)
         }
         if (n->site->lost) {
             n->site->lost = false;
+            n->site->back_ms = c->now_ms;
             ctl_note(c, "site_returned", SK_STR(""), sk_str(n->site->name),
                      "the site is back; what runs elsewhere stays there for now");
         } else {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "control/front.h"
 #include "control/internal.h"
 
 /*
@@ -38,36 +39,6 @@ static void endpoints_of(const struct control *c, const struct ctl_svc *s, struc
             }
         }
     }
-}
-
-static bool may_ingress(const struct ctl_node *n)
-{
-    return ctl_node_up(n) && !n->drained && !n->site->drained && n->site->trust != SITE_CONTROL;
-}
-
-/* Stays where it is as long as it can: a change of ingress breaks connections. */
-static void ingress_pick(struct control *c, struct ctl_site *s)
-{
-    const struct ctl_node *now = s->ingress ? ctl_node(c, sk_str(s->ingress)) : NULL;
-
-    if (now != NULL && now->site == s && may_ingress(now)) {
-        return;
-    }
-    const char *name = NULL;
-    for (size_t i = 0; i < c->nnodes && name == NULL; i++) {
-        if (c->nodes[i]->site == s && may_ingress(c->nodes[i])) {
-            name = c->nodes[i]->name;
-        }
-    }
-    struct ctl_node *next = name ? ctl_node(c, sk_str(name)) : NULL;
-    if (now != NULL) {
-        ctl_dirty(c, ctl_node(c, sk_str(s->ingress)));
-    }
-    if (next != NULL) {
-        ctl_dirty(c, next);
-    }
-    free(s->ingress);
-    s->ingress = name ? sk_xstrdup(name) : NULL;
 }
 
 struct neighbour {
@@ -162,7 +133,7 @@ static void write_ends(const struct scene *v, const struct endpoints *e, uint16_
     sk_jw_arr_end(v->w);
 }
 
-static bool leads_somewhere(const struct ctl_svc *s)
+bool ctl_leads_somewhere(const struct ctl_svc *s)
 {
     bool published = false;
 
@@ -243,7 +214,7 @@ static void view_make(struct control *c, struct ctl_site *s, struct endpoints *e
     }
     s->routes = false;
     for (size_t k = 0; k < c->nsvcs && !s->routes; k++) {
-        s->routes = leads_somewhere(c->svcs[k]);
+        s->routes = ctl_leads_somewhere(c->svcs[k]);
     }
     free(s->view);
     s->view = sk_buf_steal(&out, NULL);
@@ -255,12 +226,13 @@ static void view_make(struct control *c, struct ctl_site *s, struct endpoints *e
 
 void ctl_views_step(struct control *c)
 {
-    if (!c->dirty_views) {
+    if (!c->dirty_views && c->now_ms < c->next_pick_ms) {
         return;
     }
     c->dirty_views = false;
+    c->next_pick_ms = INT64_MAX;
     for (size_t i = 0; i < c->nsites; i++) {
-        ingress_pick(c, c->sites[i]);
+        ctl_ingress_pick(c, c->sites[i]);
     }
     struct endpoints *ends = sk_xcalloc(c->nsvcs + 1, sizeof(*ends));
     for (size_t k = 0; k < c->nsvcs; k++) {
@@ -277,14 +249,6 @@ void ctl_views_step(struct control *c)
         free(ends[k].items);
     }
     free(ends);
-}
-
-bool ctl_ingress_behind(const struct control *c, const struct ctl_site *s)
-{
-    const struct ctl_node *n = s->ingress != NULL ? ctl_node(c, sk_str(s->ingress)) : NULL;
-
-    return n != NULL && ctl_node_up(n) && s->routes && !s->off &&
-           (c->dirty_views || !n->has_front || n->front_view < s->view_rev);
 }
 
 int control_view_json(const struct control *c, struct sk_str site, struct sk_buf *out,

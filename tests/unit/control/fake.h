@@ -45,8 +45,9 @@ struct fake_agent {
     int64_t cpus, memory;
     char prefix[24];
     unsigned assigns;
-    /* its ingress: serves a view FAKE_FRONT_MS after it came */
+    /* its ingress: serves a view FAKE_FRONT_MS after it came, or what is set here */
     bool no_front;
+    int64_t front_takes_ms;
     int64_t front_view, front_next, front_ms, front_requests, front_errors;
     /* a drill's hard cut */
     bool cannot_cut, mute_drill, has_peers;

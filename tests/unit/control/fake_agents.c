@@ -198,7 +198,8 @@ void fake_assign(struct fake *f, struct sk_str node, int64_t rev, struct sk_str 
     (void)snprintf(a->view, sizeof(a->view), "%s", text.ptr);
     if (view != NULL && view->kind == SK_MAP) {
         int64_t view_rev = sk_map_int(view, "rev", 0);
-        a->front_ms = view_rev != a->front_next ? f->now_ms + FAKE_FRONT_MS : a->front_ms;
+        int64_t takes_ms = a->front_takes_ms > 0 ? a->front_takes_ms : FAKE_FRONT_MS;
+        a->front_ms = view_rev != a->front_next ? f->now_ms + takes_ms : a->front_ms;
         a->front_next = view_rev;
     }
     sk_buf_release(&text);
@@ -535,6 +536,8 @@ void fake_kill(struct fake *f, const char *node)
     a->ninsts = 0;
     a->rev = 0;
     a->nprobe = 0;
+    a->view[0] = '\0'; /* its ingress goes with it */
+    a->front_view = a->front_next = 0;
 }
 
 void fake_start(struct fake *f, const char *node)
