@@ -365,6 +365,8 @@ static void find_all(struct sim *s, struct sim_node *n)
         }
         if (heard || (p->recorded && (p->own_end || plant_adopt(s)))) {
             e.epoch = p->epoch; /* to name it is to say that the run is over */
+        } else {
+            e.unsure = p->epoch > 0;
         }
         sim_agent_step(s, n, &e);
     }

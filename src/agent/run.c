@@ -604,6 +604,8 @@ static void adopt_one(struct agent *agent, const char *id)
      * may not be heard yet: only its own last word counts, else the lease has to run out. */
     if (e.alive || (record.ended && record.run >= begun)) {
         e.epoch = work->epoch;
+    } else {
+        e.unsure = work->epoch > 0;
     }
     agent_post(agent, &e);
 }

@@ -214,6 +214,16 @@ static void on_found(struct agent_state *state, const struct agent_event *e,
         begin_running(it, e->now_ms, e->healthy);
         return;
     }
+    if (e->unsure) {
+        it->exit = e->exit;
+        it->signal = e->signal;
+        it->failed = e->exit > 0 || e->signal != 0;
+        set_reason(it, e->reason);
+        set_phase(it, AGENT_FADING, e->now_ms);
+        it->due_ms = e->now_ms + LEASE_MS;
+        (void)command(out, AGENT_CLEAN, it); /* what is there already; and all of it then */
+        return;
+    }
     if (e->run == 0) {
         return; /* it never ran, or is just being started: trying to start it finds out */
     }
@@ -419,6 +429,12 @@ static void reconcile(struct agent_state *state, struct agent_instance *it, int6
     case AGENT_WAITING:
         if (!wanted(it)) {
             set_phase(it, AGENT_IDLE, now_ms);
+        }
+        break;
+    case AGENT_FADING:
+        if (now_ms >= it->due_ms) {
+            set_phase(it, AGENT_CLEANING, now_ms);
+            (void)command(out, AGENT_CLEAN, it);
         }
         break;
     case AGENT_PREPARING:
@@ -674,7 +690,7 @@ static int64_t instance_deadline_ms(const struct agent_instance *it)
 {
     int64_t at = INT64_MAX, unfit;
 
-    if (it->phase == AGENT_IDLE && wanted(it)) {
+    if (it->phase == AGENT_FADING || (it->phase == AGENT_IDLE && wanted(it))) {
         at = it->due_ms;
     } else if (it->phase == AGENT_RUNNING && it->desired.check == AGENT_CHECK_NONE) {
         at = it->healthy == 1 ? INT64_MAX : it->started_ms + AGENT_RUNNING_IS_HEALTHY_MS;
@@ -716,6 +732,7 @@ const char *agent_instance_state(const struct agent_instance *it)
     case AGENT_RUNNING:
         return "running";
     case AGENT_STOPPING:
+    case AGENT_FADING:
         return "stopping";
     case AGENT_IDLE:
     case AGENT_CLEANING:

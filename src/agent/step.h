@@ -25,7 +25,9 @@
  *
  * Exclusive work (docs/leases.md) starts only under a grant of a higher epoch than any that it was
  * granted before, and counts its lease from when the answered ask went out. Every 750 ms one frame
- * asks for all of it: renew what runs, grant what could start, release what is over.
+ * asks for all of it: renew what runs, grant what could start, release what is over. Of a run that
+ * the last agent began and whose shim nobody hears, nobody knows whether it will come: it is
+ * "stopping" for as long as its lease can last, and whatever of it is found meanwhile is killed.
  *
  * Back-off: 100 ms, doubled by each failure in a row, at most 30 s; forgotten after 10 s of health.
  * Checks: the first at once; then every 100 ms for 5 s, every 500 ms (or `interval`, if less) until
@@ -76,6 +78,8 @@ enum agent_phase {
     AGENT_RUNNING,
     AGENT_STOPPING, /* STOP was sent, EXITED comes */
     AGENT_CLEANING, /* CLEAN is under way */
+    AGENT_FADING,   /* found without its shim: what that may have begun ends by due_ms, the longest
+                       lease, and is cleaned then */
     AGENT_DONE,     /* ended, and its policy does not start it again */
     AGENT_PHASE_COUNT
 };
@@ -94,7 +98,7 @@ struct agent_instance {
     bool unfit;                        /* it is being stopped because its check fails */
     char reason[AGENT_REASON_MAX];
     int64_t since_ms;   /* of the state that is shown */
-    int64_t due_ms;     /* IDLE: not before */
+    int64_t due_ms;     /* IDLE, FADING: not before */
     int64_t streak;     /* failures in a row */
     int64_t started_ms; /* RUNNING */
     int64_t healthy_ms; /* since when healthy; 0 = not */
@@ -144,6 +148,7 @@ struct agent_event {
     int64_t run;
     bool ok, alive, healthy;
     bool lease_over; /* EXITED, FOUND: its shim ended it because the lease ran out */
+    bool unsure;     /* FOUND: exclusive, and nobody says that its last run is over */
     int64_t epoch;   /* LEASED; FOUND: of its last run, 0: not exclusive */
     int64_t seq;     /* LEASED */
     int exit, signal;

@@ -225,10 +225,41 @@ static void adopted_work_is_renewed(void **state)
     assert_string_equal(leased(f, f->state.ask_seq, 10, true), "start10");
 }
 
+/* The last agent was killed while it began a run: its shim is not heard, and may begin it yet.
+ * Until the longest lease is over nothing says that the run is, and nothing else is begun. */
+static void what_nobody_knows_of_fades_out(void **state)
+{
+    struct fixture *f = *state;
+    struct agent_instance *it;
+
+    assert_string_equal(
+        about(f,
+              (struct agent_event){.kind = AGENT_FOUND, .hash = "h1", .unsure = true, .exit = -1}),
+        "clean");
+    assert_string_equal(assign(f), "");
+    it = agent_state_find(&f->state, f->desired.id);
+    assert_string_equal(agent_instance_state(it), "stopping");
+    assert_string_equal(about(f, (struct agent_event){.kind = AGENT_CLEANED}), "");
+    assert_int_equal(agent_step_deadline_ms(&f->state), f->now + LEASE_MS);
+    f->desired.want_run = false; /* told to stop it: it is not over for that */
+    assert_string_equal(assign(f), "");
+    f->now += LEASE_MS - 1;
+    assert_string_equal(step(f, (struct agent_event){.kind = AGENT_TICK}), "");
+    assert_string_equal(agent_instance_state(it), "stopping");
+    f->now++;
+    assert_string_equal(step(f, (struct agent_event){.kind = AGENT_TICK}), "clean");
+    assert_string_equal(agent_instance_state(it), "stopping");
+    assert_string_equal(about(f, (struct agent_event){.kind = AGENT_CLEANED}), "");
+    assert_string_equal(agent_instance_state(it), "exited");
+    f->desired.want_run = true;
+    assert_string_equal(assign(f), "ask:grant0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(counts_from_its_send_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_knows_of_fades_out, setup, teardown),
         cmocka_unit_test_setup_teardown(asks_more_often_while_unanswered, setup, teardown),
         cmocka_unit_test_setup_teardown(old_answers_count_for_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(late_grant_is_not_started, setup, teardown),
