@@ -486,6 +486,7 @@ struct control_command {
             uint64_t request;
             struct sk_err err;  /* code 0: done */
             struct sk_str json; /* the result; with an error: details ({"plan":...}) or "" */
+            bool elsewhere;     /* nothing of it was begun, and another one leads: ask that */
         } reply;
         struct {
             uint64_t request;

@@ -663,6 +663,7 @@ void ctl_commands_move(struct control_commands *to, const struct control_command
 void ctl_reply_ok(struct control *c, uint64_t request, struct sk_str json);
 void ctl_reply_err(struct control *c, uint64_t request, const struct sk_err *err,
                    struct sk_str json);
+void ctl_reply_elsewhere(struct control *c, uint64_t request, const struct sk_err *err);
 int64_t ctl_i64_max(int64_t a, int64_t b);
 int64_t ctl_i64_min(int64_t a, int64_t b);
 /* The members of a record's map that are not known here, as a JSON map; NULL: none. Owned. */

@@ -45,7 +45,8 @@ void ctl_requests_refuse(struct control *c, const char *leader)
         (void)sk_err_set(&err, SK_ERR_UNAVAILABLE, "control node '%s' does not lead now; '%s' does",
                          c->own_node, leader);
         (void)sk_err_fix(&err, "ask '%s'", leader);
-        ctl_refuse(c, req, &err);
+        ctl_reply_elsewhere(c, req->id, &err);
+        ctl_req_free(req);
     }
 }
 

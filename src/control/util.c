@@ -162,6 +162,14 @@ void ctl_reply_err(struct control *c, uint64_t request, const struct sk_err *err
     cmd->u.reply.json = ctl_arena_dup(c->out->arena, json);
 }
 
+void ctl_reply_elsewhere(struct control *c, uint64_t request, const struct sk_err *err)
+{
+    struct control_command *cmd = ctl_out(c->out, CONTROL_CMD_REPLY);
+    cmd->u.reply.request = request;
+    cmd->u.reply.err = *err;
+    cmd->u.reply.elsewhere = true;
+}
+
 char *ctl_rest(const struct sk_node *map, const char *const *known, size_t nknown)
 {
     struct sk_buf out = SK_BUF_INIT;

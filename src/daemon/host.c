@@ -399,8 +399,25 @@ void host_await(struct host *host, uint64_t request, struct api_call *call)
     HASH_ADD(hh, host->pending, request, sizeof(p->request), p);
 }
 
+/* Another one leads, or nobody: what only a leader can do is not begun. */
+static bool is_elsewhere(const struct host *host, struct api_call *call)
+{
+    struct sk_str leader = control_leader(host->control);
+    struct sk_str address;
+
+    if (!(call->may_forward || call->is_peer) || control_leads(host->control)) {
+        return false;
+    }
+    call->elsewhere = true;
+    if (!sk_str_is(leader, host->own_node) &&
+        control_node_address(host->control, leader, &address)) {
+        call->leader = sk_arena_str(call->arena, address);
+    }
+    return true;
+}
+
 static void answer(struct host *host, uint64_t request, const struct sk_err *err,
-                   struct sk_str json)
+                   struct sk_str json, bool elsewhere)
 {
     struct pending *p = NULL;
 
@@ -411,6 +428,9 @@ static void answer(struct host *host, uint64_t request, const struct sk_err *err
     }
     HASH_DEL(host->pending, p);
     p->call->err = *err;
+    if (elsewhere) { /* who led when it was asked does not any more: it is passed on, or refused */
+        (void)is_elsewhere(host, p->call);
+    }
     sk_buf_addstr(&p->call->answer, json);
     api_call_done(p->call);
     api_call_unref(p->call);
@@ -433,7 +453,7 @@ static void on_health(void *ctx, const struct control_member_health *rows, size_
         struct control_keys keys = {0};
         (void)keys_split(wait->host->keys, &keys.shares, &keys.needed); /* not split: none */
         control_control_json(wait->host->control, rows, count, &keys, &json);
-        answer(wait->host, wait->request, &(struct sk_err){0}, sk_buf_str(&json));
+        answer(wait->host, wait->request, &(struct sk_err){0}, sk_buf_str(&json), false);
     }
     sk_buf_release(&json);
     free(wait);
@@ -485,7 +505,7 @@ static void on_tried(void *ctx, const struct sk_err *err)
 
     HASH_FIND(hh, host->pending, &wait->request, sizeof(wait->request), p);
     if (p != NULL && err->code != 0) {
-        answer(host, wait->request, err, SK_STR(""));
+        answer(host, wait->request, err, SK_STR(""), false);
     } else if (p != NULL) { /* else the daemon is stopping, and it was told so */
         struct control_event ev = {.kind = CONTROL_EV_REQUEST, .u.request = p->call->request};
         host_step(host, &ev);
@@ -691,7 +711,8 @@ static void execute(struct host *host, const struct control_command *cmd)
         (void)host->hooks.send(host->hooks.ctx, cmd->u.drill.node, cmd->u.drill.body);
         break;
     case CONTROL_CMD_REPLY:
-        answer(host, cmd->u.reply.request, &cmd->u.reply.err, cmd->u.reply.json);
+        answer(host, cmd->u.reply.request, &cmd->u.reply.err, cmd->u.reply.json,
+               cmd->u.reply.elsewhere);
         break;
     case CONTROL_CMD_ISSUE_CERT:
         issue(host, cmd);
@@ -815,23 +836,6 @@ static void find_role(struct host *host, struct api_call *call)
         call->role = api_role_from_name(control_key_role(host->control, call->bearer_hash, &name));
         call->who = sk_arena_printf(call->arena, "key:%.*s", SK_PRI(name));
     }
-}
-
-/* Another one leads, or nobody: what only a leader can do is not begun. */
-static bool is_elsewhere(const struct host *host, struct api_call *call)
-{
-    struct sk_str leader = control_leader(host->control);
-    struct sk_str address;
-
-    if (!(call->may_forward || call->is_peer) || control_leads(host->control)) {
-        return false;
-    }
-    call->elsewhere = true;
-    if (!sk_str_is(leader, host->own_node) &&
-        control_node_address(host->control, leader, &address)) {
-        call->leader = sk_arena_str(call->arena, address);
-    }
-    return true;
 }
 
 static void on_call(void *item, void *ctx)

@@ -33,6 +33,7 @@ struct side {
     int64_t revision;
     unsigned committed, refused, replies;
     int code;
+    bool elsewhere;
 };
 
 struct world {
@@ -107,6 +108,7 @@ static void step(struct world *w, struct side *s, struct control_event *ev)
         } else if (cmd->kind == CONTROL_CMD_REPLY) {
             s->replies++;
             s->code = cmd->u.reply.err.code;
+            s->elsewhere = cmd->u.reply.elsewhere;
         }
     }
     control_commands_release(&out);
@@ -241,6 +243,21 @@ static void second_stands_by(void **state)
     world_free(w);
 }
 
+static void ask_for_token(struct world *w, struct side *s)
+{
+    struct control_event ev = {.kind = CONTROL_EV_REQUEST};
+
+    ev.u.request.kind = CONTROL_REQ_TOKEN_CREATE;
+    ev.u.request.id = 7;
+    ev.u.request.who = SK_STR("root");
+    ev.u.request.u.token.hash =
+        SK_STR("0000000000000000000000000000000000000000000000000000000000000001");
+    ev.u.request.u.token.site = SK_STR("fra");
+    ev.u.request.u.token.role = SK_STR("node");
+    ev.u.request.u.token.ttl_ms = 1000;
+    step(w, s, &ev);
+}
+
 static void silent_leader_is_deposed(void **state)
 {
     struct world *w = world_new();
@@ -259,7 +276,13 @@ static void silent_leader_is_deposed(void **state)
 
     unsigned before = w->sides[old].committed;
     w->sides[old].paused = false; /* it still believes to lead: nothing of it is committed */
+    ask_for_token(w, &w->sides[old]);
+    assert_int_equal(w->sides[old].replies, 0);
     run(w, 1000);
+    assert_int_equal(w->sides[old].replies,
+                     1); /* nothing was begun: whoever asked asks the other */
+    assert_int_equal(w->sides[old].code, SK_ERR_UNAVAILABLE);
+    assert_true(w->sides[old].elsewhere);
     assert_int_equal(w->sides[old].committed, before);
     assert_true(w->sides[old].refused > 0);
     assert_true(leads(w, other) && !leads(w, old));
@@ -275,16 +298,7 @@ static void store_away_changes_nobody(void **state)
     assert_true(leads(w, 0));
     w->down = true;
     run(w, 2000);
-    struct control_event ev = {.kind = CONTROL_EV_REQUEST};
-    ev.u.request.kind = CONTROL_REQ_TOKEN_CREATE;
-    ev.u.request.id = 7;
-    ev.u.request.who = SK_STR("root");
-    ev.u.request.u.token.hash =
-        SK_STR("0000000000000000000000000000000000000000000000000000000000000001");
-    ev.u.request.u.token.site = SK_STR("fra");
-    ev.u.request.u.token.role = SK_STR("node");
-    ev.u.request.u.token.ttl_ms = 1000;
-    step(w, &w->sides[0], &ev);
+    ask_for_token(w, &w->sides[0]);
     run(w, 3000);
     assert_int_equal(w->sides[0].replies, 1); /* signs of life do not keep it waiting */
     assert_int_equal(w->sides[0].code, SK_ERR_UNAVAILABLE);
