@@ -3,6 +3,7 @@
 # The whole test run: gcc suites, the same under ASan+UBSan, clang build, fuzzing, format. Ends with "N passed, N failed".
 # usage: tests/run.sh [quick|fuzz]  quick: only the gcc suites; fuzz: only the fuzz targets
 # SKERRY_FUZZ_SECONDS=N           how long each fuzz target runs (default 60)
+# SKERRY_FUZZ_SEED=N              the seed of the fuzzer (default 1: a red run can be had again; 0: another one each time)
 set -u
 cd "$(dirname "$0")/.." || exit 1
 passed=0
@@ -74,7 +75,7 @@ build() { # folder, label, environment and meson flags
 fuzz_one() { # target
     local name=${1#fuzz_} seconds=${SKERRY_FUZZ_SECONDS:-60}
     mkdir -p "build-fuzz/found/$name" "build-fuzz/corpus/$name"
-    UBSAN_OPTIONS=halt_on_error=1 timeout -k 5 $((seconds + 60)) "build-fuzz/tests/fuzz/$1" -max_total_time="$seconds" -timeout=10 \
+    UBSAN_OPTIONS=halt_on_error=1 timeout -k 5 $((seconds + 60)) "build-fuzz/tests/fuzz/$1" -max_total_time="$seconds" -seed="${SKERRY_FUZZ_SEED:-1}" -timeout=10 \
         -verbosity=0 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build-fuzz/found/$name/" \
         "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" >"build-fuzz/found/$name/log" 2>&1
     echo "$? $name $(sed -n 's/^stat::number_of_executed_units: *//p' "build-fuzz/found/$name/log")"

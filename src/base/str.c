@@ -116,6 +116,14 @@ size_t sk_utf8_prefix(struct sk_str s)
     return i;
 }
 
+struct sk_str sk_str_head(struct sk_str s, size_t max)
+{
+    if (s.len > max) {
+        s.len = sk_utf8_prefix((struct sk_str){s.ptr, max});
+    }
+    return s;
+}
+
 bool sk_str_utf8_valid(struct sk_str s)
 {
     return sk_utf8_prefix(s) == s.len;

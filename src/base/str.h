@@ -53,6 +53,8 @@ bool sk_str_utf8_valid(struct sk_str s);
 size_t sk_utf8_len(struct sk_str s);
 /* How many bytes at the front of s are whole UTF-8 characters. */
 size_t sk_utf8_prefix(struct sk_str s);
+/* The front of s, `max` bytes at most, not cut within a UTF-8 character. */
+struct sk_str sk_str_head(struct sk_str s, size_t max);
 /* A DNS label: [a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?, the form of every name that skerry makes. */
 bool sk_str_is_label(struct sk_str s);
 /* Levenshtein distance with a cap, for "did you mean": cap + 1 if it is larger. */

@@ -199,7 +199,7 @@ int seat_read_state(const struct sk_node *tree, struct sk_str node, struct contr
         (take_url(tree, "peer_url", url, err) < 0 || take_url(tree, "client_url", url, err) < 0)) {
         return SK_ERR_PROTOCOL;
     }
-    error.len = error.len > ERROR_BYTES_MAX ? ERROR_BYTES_MAX : error.len;
+    error = sk_str_head(error, ERROR_BYTES_MAX);
     *ret = (struct control_event){.kind = CONTROL_EV_SEAT};
     ret->u.seat.node = node;
     ret->u.seat.id = id;

@@ -11,6 +11,7 @@
 #define TYPE_LEN_MAX 32
 #define PROTOCOL_MAX 1000
 #define ERROR_TEXT_MAX 300
+#define ERROR_FIX_MAX 200
 
 void net_frame_reader_init(struct net_frame_reader *reader, size_t bytes_max)
 {
@@ -253,8 +254,9 @@ void net_error_write(const struct sk_err *why, struct sk_buf *out)
 int net_error_parse(const struct net_frame *frame, struct sk_err *err)
 {
     struct sk_str code = sk_map_str(frame->tree, "code", SK_STR_NULL);
-    struct sk_str text = sk_map_str(frame->tree, "text", SK_STR("no reason given"));
-    struct sk_str fix = sk_map_str(frame->tree, "fix", SK_STR_NULL);
+    struct sk_str text =
+        sk_str_head(sk_map_str(frame->tree, "text", SK_STR("no reason given")), ERROR_TEXT_MAX);
+    struct sk_str fix = sk_str_head(sk_map_str(frame->tree, "fix", SK_STR_NULL), ERROR_FIX_MAX);
     char name[TYPE_LEN_MAX + 1] = "";
     int number;
 
@@ -263,10 +265,9 @@ int net_error_parse(const struct net_frame *frame, struct sk_err *err)
         name[code.len] = '\0';
     }
     number = sk_code_from_name(name);
-    (void)sk_err_set(err, number, "the other side says: %.*s",
-                     text.len > ERROR_TEXT_MAX ? ERROR_TEXT_MAX : (int)text.len, text.ptr);
+    (void)sk_err_set(err, number, "the other side says: %.*s", (int)text.len, text.ptr);
     if (fix.len) {
-        (void)sk_err_fix(err, "%.*s", fix.len > 200 ? 200 : (int)fix.len, fix.ptr);
+        (void)sk_err_fix(err, "%.*s", (int)fix.len, fix.ptr);
     }
     return number;
 }

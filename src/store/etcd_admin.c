@@ -158,12 +158,10 @@ static int read_id(const struct sk_node *map, const char *name, char ret[STORE_E
 
 static void read_text(struct sk_str text, char *ret, size_t size)
 {
-    size_t len = text.len < size ? text.len : size - 1;
-
-    len = sk_utf8_prefix((struct sk_str){text.ptr, len});
+    text = sk_str_head(text, size - 1);
     memset(ret, 0, size);
-    if (len) {
-        memcpy(ret, text.ptr, len);
+    if (text.len) {
+        memcpy(ret, text.ptr, text.len);
     }
 }
 

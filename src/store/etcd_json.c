@@ -346,8 +346,9 @@ enum etcd_refusal etcd_read_refusal(struct sk_str bytes, long status, struct sk_
         int64_t code;
         struct sk_str text = reason_of(root, &code);
         refusal = refusal_of(code, text);
-        sk_err_set(err, code_of(refusal), "etcd refuses: %.*s",
-                   (int)(text.len > REASON_MAX ? REASON_MAX : text.len), text.ptr ? text.ptr : "");
+        text = sk_str_head(text, REASON_MAX);
+        sk_err_set(err, code_of(refusal), "etcd refuses: %.*s", (int)text.len,
+                   text.ptr ? text.ptr : "");
         if (refusal == ETCD_FULL) {
             (void)sk_err_fix(err, "compact and defragment the members of etcd, disarm the alarm");
         } else if (refusal == ETCD_TOO_LARGE) {
@@ -424,9 +425,8 @@ int etcd_read_line(struct sk_arena *arena, struct sk_str bytes, struct etcd_line
 
     if (rc == 0 && sk_map_get(root, SK_STR("error"))) {
         int64_t code;
-        struct sk_str text = reason_of(root, &code);
-        rc = sk_err_set(err, SK_ERR_UNAVAILABLE, "etcd ends the watch: %.*s",
-                        (int)(text.len > REASON_MAX ? REASON_MAX : text.len),
+        struct sk_str text = sk_str_head(reason_of(root, &code), REASON_MAX);
+        rc = sk_err_set(err, SK_ERR_UNAVAILABLE, "etcd ends the watch: %.*s", (int)text.len,
                         text.ptr ? text.ptr : "");
     } else if (rc == 0) {
         rc = read_result(arena, root, &line, err);

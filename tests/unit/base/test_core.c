@@ -96,6 +96,19 @@ static void utf8(void **state)
     assert_true(sk_str_utf8_valid(SK_STR_NULL));
 }
 
+static void heads(void **state)
+{
+    struct sk_str s = SK_STR("a\xc3\xa9z");
+    static const size_t kept[] = {0, 1, 1, 3, 4, 4};
+
+    (void)state;
+    for (size_t max = 0; max < SK_ARRAY_LEN(kept); max++) {
+        assert_int_equal(sk_str_head(s, max).len, kept[max]);
+        assert_ptr_equal(sk_str_head(s, max).ptr, s.ptr);
+    }
+    assert_int_equal(sk_str_head(SK_STR_NULL, 5).len, 0);
+}
+
 static void names(void **state)
 {
     char text[80];
@@ -341,19 +354,13 @@ static void memory_helpers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings),
-        cmocka_unit_test(utf8),
-        cmocka_unit_test(names),
-        cmocka_unit_test(search),
-        cmocka_unit_test(buffers),
-        cmocka_unit_test(arenas),
-        cmocka_unit_test(arenas_of_many_megabytes),
-        cmocka_unit_test(errors),
-        cmocka_unit_test(error_codes),
-        cmocka_unit_test(hashes),
-        cmocka_unit_test(random_numbers),
-        cmocka_unit_test(log_lines),
-        cmocka_unit_test(memory_helpers),
+        cmocka_unit_test(strings),   cmocka_unit_test(utf8),
+        cmocka_unit_test(heads),     cmocka_unit_test(names),
+        cmocka_unit_test(search),    cmocka_unit_test(buffers),
+        cmocka_unit_test(arenas),    cmocka_unit_test(arenas_of_many_megabytes),
+        cmocka_unit_test(errors),    cmocka_unit_test(error_codes),
+        cmocka_unit_test(hashes),    cmocka_unit_test(random_numbers),
+        cmocka_unit_test(log_lines), cmocka_unit_test(memory_helpers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
