@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the agent's integration tests share: an agent process in a folder of its own, and its socket."""
+import errno
 import glob
 import hashlib
 import json
@@ -28,9 +29,16 @@ def new_id():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the ports that the kernel gives to whoever connects: nobody else comes to it by chance."""
+    while True:
+        port = 10000 + secrets.randbelow(10000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
 
 
 class Agent:

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,25 +18,49 @@
 
 /* ---- replicas ---- */
 
-static int listen_at(const char *address, uint16_t *port)
+/* -1: the address is in use. */
+static int try_at(const char *address, uint16_t port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(*port)};
-    socklen_t len = sizeof(a);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(inet_pton(AF_INET, address, &a.sin_addr), 1);
     assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int listen_at(const char *address, uint16_t *port)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof(a);
+    int fd = try_at(address, *port);
+    assert_true(fd >= 0);
     assert_int_equal(listen(fd, 512), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
     *port = ntohs(a.sin_port);
     return fd;
 }
 
+/* Below the ports that the kernel gives to whoever connects: until it is bound again, nobody else
+ * comes to it by chance. */
 uint16_t free_port(void)
 {
-    uint16_t port = 0;
-    (void)close(listen_at("0.0.0.0", &port));
-    return port;
+    for (int i = 0; i < 1000; i++) {
+        uint16_t at = 0;
+        int fd;
+        assert_int_equal(getrandom(&at, sizeof(at), 0), sizeof(at));
+        at = (uint16_t)(10000 + at % 10000);
+        fd = try_at("0.0.0.0", at);
+        if (fd >= 0) {
+            (void)close(fd);
+            return at;
+        }
+    }
+    fail_msg("no free port");
+    return 0;
 }
 
 static void serve(int listener, const char *id)
